@@ -1,0 +1,33 @@
+/** Notary's key IDs (TUF key IDs of the Notary dialect). */
+import { hash } from 'node:crypto';
+import { SignetError } from '../errors.ts';
+import type { PublicKey } from './public-key.ts';
+
+declare const brand: unique symbol;
+/** 64 lower-case hex characters. Made only by the functions below. */
+export type KeyId = string & { readonly [brand]: 'KeyId' };
+
+const PATTERN = /^[0-9a-f]{64}$/;
+
+export function isKeyId(text: string): text is KeyId {
+  return PATTERN.test(text);
+}
+
+/** @throws {SignetError} INVALID_ARGUMENT */
+export function parseKeyId(text: string): KeyId {
+  if (isKeyId(text)) return text;
+  throw new SignetError('INVALID_ARGUMENT', 'a key ID has 64 lower-case hex characters');
+}
+
+/**
+ * SHA-256 over the canonical JSON of the TUF key. The literal `"private":null` is part of the hashed text; base64 is
+ * standard and padded, so nothing in the text needs escaping.
+ */
+export function keyIdOf(key: PublicKey): KeyId {
+  const base64 = Buffer.from(key.bytes.buffer, key.bytes.byteOffset, key.bytes.byteLength).toString('base64');
+  return hash(
+    'sha256',
+    `{"keytype":"${key.algorithm}","keyval":{"private":null,"public":"${base64}"}}`,
+    'hex',
+  ) as KeyId;
+}

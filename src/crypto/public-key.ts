@@ -1,0 +1,68 @@
+/** Public keys as Notary writes them, and the verification of signatures in the port's encoding. */
+import { constants, createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { SignetError } from '../errors.ts';
+import { algorithmRow, type KeyAlgorithm } from './algorithms.ts';
+
+export interface PublicKey {
+  readonly algorithm: KeyAlgorithm;
+  /** ecdsa, rsa: DER SubjectPublicKeyInfo (RFC 5280 §4.1.2.7); ed25519: the raw 32 bytes (RFC 8032 §5.1.5). */
+  readonly bytes: Uint8Array;
+}
+
+/** DER SubjectPublicKeyInfo of an Ed25519 key up to the 32 key bytes (RFC 8410 §4). */
+const ED25519_SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
+
+/** @throws {SignetError} INVALID_ARGUMENT if the bytes are not a key of that algorithm */
+export function toKeyObject(key: PublicKey): KeyObject {
+  const spki = key.algorithm === 'ed25519' ? Buffer.concat([ED25519_SPKI_PREFIX, key.bytes]) : Buffer.from(key.bytes);
+  let object: KeyObject;
+  try {
+    object = createPublicKey({ key: spki, format: 'der', type: 'spki' });
+  } catch (cause) {
+    throw new SignetError('INVALID_ARGUMENT', `malformed ${key.algorithm} public key`, { cause });
+  }
+  if (algorithmOfKeyObject(object) !== key.algorithm) {
+    throw new SignetError('INVALID_ARGUMENT', `public key is not of type ${key.algorithm}`);
+  }
+  return object;
+}
+
+/** The public half of a node:crypto key, private or public. @throws {SignetError} UNSUPPORTED */
+export function publicKeyOf(object: KeyObject): PublicKey {
+  const algorithm = algorithmOfKeyObject(object);
+  if (algorithm === undefined)
+    throw new SignetError('UNSUPPORTED', `keys of type ${object.asymmetricKeyType} are not supported`);
+  const publicObject = object.type === 'private' ? createPublicKey(object) : object;
+  const spki = publicObject.export({ format: 'der', type: 'spki' });
+  return { algorithm, bytes: algorithm === 'ed25519' ? spki.subarray(ED25519_SPKI_PREFIX.length) : spki };
+}
+
+function algorithmOfKeyObject(object: KeyObject): KeyAlgorithm | undefined {
+  return ({ ec: 'ecdsa', ed25519: 'ed25519', rsa: 'rsa' } as const)[
+    object.asymmetricKeyType as 'ec' | 'ed25519' | 'rsa'
+  ];
+}
+
+/**
+ * Verifies a signature in the port's encoding over a whole message.
+ *
+ * @returns False for any signature that does not verify; it does not throw for a malformed one.
+ * @throws {SignetError} INVALID_ARGUMENT for a malformed key
+ */
+export function verifySignature(key: PublicKey, message: Uint8Array, signature: Uint8Array): boolean {
+  const object = toKeyObject(key);
+  const hash = algorithmRow(key.algorithm).messageHash;
+  switch (key.algorithm) {
+    case 'ecdsa':
+      return verify(hash, message, { key: object, dsaEncoding: 'ieee-p1363' }, signature);
+    case 'ed25519':
+      return verify(null, message, object, signature);
+    case 'rsa':
+      return verify(
+        hash,
+        message,
+        { key: object, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 },
+        signature,
+      );
+  }
+}
