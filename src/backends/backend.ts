@@ -3,15 +3,11 @@
  *
  * What a device may lack is an optional object (`generator`, `importer`, …): absent means not supported.
  */
-import type { KeyAlgorithm, SignatureHash } from '../crypto/algorithms.ts';
+import type { KeyAlgorithm } from '../crypto/algorithms.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import type { PublicKey } from '../crypto/public-key.ts';
 import type { Secret } from '../crypto/secret.ts';
-
-/** What is to be signed. A message is hashed by the key's algorithm; a digest is for callers that hash for themselves. */
-export type SignInput =
-  | { readonly message: Uint8Array }
-  | { readonly digest: Uint8Array; readonly hash: SignatureHash };
+import type { SignInput } from '../crypto/sign-input.ts';
 
 /** Public facts about a key. */
 export interface KeyInfo {
