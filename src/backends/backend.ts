@@ -39,20 +39,44 @@ export interface Interaction {
 
 /** Who asks, for how long, and whom to ask back. */
 export interface SignContext {
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Milliseconds since the epoch. */
-  readonly deadline?: number;
+  readonly deadline?: number | undefined;
   /** For logs and policy: a certificate's subject, a Unix peer. */
   readonly caller: string;
-  readonly interaction?: Interaction;
+  readonly interaction?: Interaction | undefined;
   /** Called once when the backend starts the operation proper, after waiting in its queue; splits queue from signing time. */
-  readonly onStart?: () => void;
+  readonly onStart?: (() => void) | undefined;
 }
 
 export interface KeyRequest {
   readonly algorithm: KeyAlgorithm;
   readonly role: string;
   readonly gun: string;
+  /** For homes that seal keys: the passphrase for this one. Otherwise the home's `PassphraseSource` decides. */
+  readonly passphrase?: Secret;
+}
+
+/** Where a home that seals its keys gets passphrases from. Implemented in `keyring/unlock.ts`. */
+export interface PassphraseSource {
+  /**
+   * Passphrases worth trying on an existing key, best first, without duplicates. The caller disposes of each.
+   *
+   * @throws {SignetError} CONFIGURATION if a configured source cannot be read
+   */
+  candidates(key: { readonly role: string; readonly gun: string }): Promise<readonly Secret[]>;
+  /**
+   * What a new key is sealed under. The caller disposes of it.
+   *
+   * @throws {SignetError} PASSPHRASE_REQUIRED, CONFIGURATION
+   */
+  forNewKey(owner: { readonly role: string; readonly gun: string }): Promise<NewKeyPassphrase>;
+}
+
+export interface NewKeyPassphrase {
+  readonly passphrase: Secret;
+  /** PBKDF2 iterations fit for the passphrase's origin: fewer for a random one of 256 bits. */
+  readonly iterations: number;
 }
 
 export interface KeyGenerator {
@@ -110,6 +134,8 @@ export interface KeyUnlocker {
   unlock(keyId: KeyId, passphrase: Secret, ttlMs: number | undefined): Promise<void>;
   /** Forgets one unlocked key, or all. @returns How many were open. */
   lock(keyId?: KeyId): number;
+  /** How many keys are open now. */
+  unlockedCount(): number;
 }
 
 /** `ready`: can sign. Otherwise the reason, which may be shown to the operator. */
@@ -124,6 +150,8 @@ export interface KeyBackend extends AsyncDisposable {
   health(): Promise<BackendHealth>;
   /** Every key, in no particular order. Entries that cannot be read are left out and logged. @throws {SignetError} UNAVAILABLE */
   list(): AsyncIterable<KeyInfo>;
+  /** How many keys there are, without reading them. @throws {SignetError} UNAVAILABLE */
+  count(): Promise<number>;
   /** One look-up, never a scan of all keys. @returns Undefined only if the key is certainly absent. @throws {SignetError} UNAVAILABLE */
   find(keyId: KeyId): Promise<KeyInfo | undefined>;
   /**

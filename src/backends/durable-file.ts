@@ -1,0 +1,115 @@
+/**
+ * Files that are there whole or not at all: temporary file in the same directory, fsync, link, fsync of the directory.
+ *
+ * `link` rather than `rename`, because it never replaces a file that another program made meanwhile.
+ */
+import { randomBytes } from 'node:crypto';
+import { constants, link, open, opendir, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fromNodeError, SignetError } from '../errors.ts';
+
+/** `.` hides them, `.tmp` keeps them out of Notary's `*.key` listing, the pid tells whose they are. */
+const TEMPORARY = /^\.signet-(\d{1,10})-[0-9a-f]{16}\.tmp$/;
+
+/**
+ * Creates a file of mode 0600 that did not exist, durably. A crash at any moment leaves no file or the whole file.
+ *
+ * @throws {SignetError} KEY_EXISTS if `path` exists (nothing was changed), UNAVAILABLE
+ */
+export async function createFileDurably(path: string, content: string | Uint8Array): Promise<void> {
+  const directory = dirname(path);
+  const temporary = join(directory, `.signet-${process.pid}-${randomBytes(8).toString('hex')}.tmp`);
+  try {
+    const file = await open(temporary, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await link(temporary, path);
+  } catch (error) {
+    throw fromNodeError(error, `cannot create ${path}`);
+  } finally {
+    await unlink(temporary).catch(() => undefined); // gone already, or collected at the next start
+  }
+  await syncDirectory(directory);
+}
+
+/** @returns False if there was no such file. @throws {SignetError} UNAVAILABLE */
+export async function removeFileDurably(path: string): Promise<boolean> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw fromNodeError(error, `cannot remove ${path}`);
+  }
+  await syncDirectory(dirname(path));
+  return true;
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  try {
+    const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      await directory.sync();
+    } finally {
+      await directory.close();
+    }
+  } catch (error) {
+    throw fromNodeError(error, `cannot flush the directory ${path}`);
+  }
+}
+
+/** Removes temporary files that a process which is no more left behind. @returns How many. */
+export async function removeAbandonedFiles(directory: string): Promise<number> {
+  let removed = 0;
+  for await (const entry of await opendir(directory)) {
+    const pid = TEMPORARY.exec(entry.name)?.[1];
+    if (pid === undefined || isAlive(Number(pid))) continue;
+    await unlink(join(directory, entry.name)).then(
+      () => removed++,
+      () => undefined, // another daemon was faster
+    );
+  }
+  return removed;
+}
+
+function isAlive(pid: number): boolean {
+  if (pid === process.pid) return true;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** Reads at most `limitBytes`. @throws {SignetError} INTEGRITY if the file is larger */
+export async function readBoundedFile(path: string, limitBytes: number): Promise<Buffer | undefined> {
+  let file: Awaited<ReturnType<typeof open>>;
+  try {
+    // O_NONBLOCK: a FIFO that somebody put here must not hang the daemon. O_NOFOLLOW: Notary ignores links, so do we.
+    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT' || code === 'ELOOP') return undefined;
+    throw fromNodeError(error, `cannot read ${path}`);
+  }
+  try {
+    const { size } = await file.stat();
+    if (size > limitBytes) throw new SignetError('INTEGRITY', `${path} is larger than ${limitBytes} bytes`);
+    const buffer = Buffer.alloc(size);
+    let length = 0;
+    while (length < buffer.length) {
+      const { bytesRead } = await file.read(buffer, length, buffer.length - length);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    return buffer.subarray(0, length);
+  } catch (error) {
+    throw fromNodeError(error, `cannot read ${path}`);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,290 @@
+/**
+ * Keys in encrypted PEM files, shared live with the `notary` and `docker trust` programs.
+ *
+ * Nothing of a key's state is kept only in memory: a key that appears, changes or vanishes on disk is seen by the next
+ * call, or within `REVALIDATE_MS` for a key that is open.
+ */
+import pLimit from 'p-limit';
+import type { KeyId } from '../../crypto/key-id.ts';
+import { KDF_ITERATIONS, openKeyPem, sealKeyPem } from '../../crypto/key-pem.ts';
+import { formatPem } from '../../crypto/pem.ts';
+import { PrivateKey } from '../../crypto/private-key.ts';
+import type { PublicKey } from '../../crypto/public-key.ts';
+import type { Secret } from '../../crypto/secret.ts';
+import type { SignInput } from '../../crypto/sign-input.ts';
+import { SignetError } from '../../errors.ts';
+import type {
+  BackendHealth,
+  KeyBackend,
+  KeyExporter,
+  KeyGenerator,
+  KeyImporter,
+  KeyInfo,
+  KeyRemover,
+  KeyUnlocker,
+  PassphraseSource,
+  SignContext,
+} from '../backend.ts';
+import { createFileDurably, removeAbandonedFiles, removeFileDurably } from '../durable-file.ts';
+import { SingleFlight } from '../single-flight.ts';
+import { type UnlockedKey, UnlockedKeys } from '../unlocked-keys.ts';
+import { KeyDirectory, type KeyFile } from './key-directory.ts';
+
+/** An open key's file is looked at again at most this often, in milliseconds: the bound within which a change is seen. */
+const REVALIDATE_MS = 200;
+/** Key derivations at once. They share Node's thread pool with file access, which must not starve. */
+const DERIVATIONS_AT_ONCE = 2;
+/** How often a person is asked for one key, as the notary program does. */
+const MAX_QUESTIONS = 4;
+
+export interface FileBackendOptions {
+  /** The `private` directory. */
+  readonly path: string;
+  readonly passphrases: PassphraseSource;
+  readonly unlocked: { readonly max: number; readonly ttlMs: number };
+  /** Tells of files that are left out of a listing. The error holds no content of the file. */
+  readonly onUnreadable?: (path: string, error: SignetError) => void;
+}
+
+interface Facts {
+  readonly file: KeyFile;
+  readonly info: KeyInfo & { readonly publicKey: PublicKey };
+  /** performance.now() of the last look at the file. */
+  checkedAt: number;
+}
+
+type Open = UnlockedKey<Facts>;
+
+export class FileBackend implements KeyBackend {
+  readonly name = 'file';
+  readonly location: string;
+  readonly generator: KeyGenerator;
+  readonly importer: KeyImporter;
+  readonly exporter: KeyExporter;
+  readonly remover: KeyRemover;
+  readonly unlocker: KeyUnlocker;
+
+  readonly #directory: KeyDirectory;
+  readonly #passphrases: PassphraseSource;
+  readonly #unlocked: UnlockedKeys<Facts>;
+  readonly #opening = new SingleFlight<KeyId, Open>();
+  readonly #derivations = pLimit(DERIVATIONS_AT_ONCE);
+  readonly #onUnreadable: (path: string, error: SignetError) => void;
+
+  private constructor(directory: KeyDirectory, options: FileBackendOptions) {
+    this.#directory = directory;
+    this.location = directory.path;
+    this.#passphrases = options.passphrases;
+    this.#unlocked = new UnlockedKeys(options.unlocked);
+    this.#onUnreadable = options.onUnreadable ?? (() => undefined);
+    this.generator = {
+      algorithms: ['ecdsa', 'ed25519', 'rsa'],
+      generate: async ({ algorithm, passphrase, ...owner }, context) =>
+        this.#store(await PrivateKey.generate(algorithm), owner, passphrase, context),
+    };
+    this.importer = {
+      import: async (pkcs8, owner, context) => this.#store(PrivateKey.fromPkcs8(pkcs8), owner, undefined, context),
+    };
+    this.exporter = { export: (keyId, context) => this.#export(keyId, context) };
+    this.remover = { remove: (keyId) => this.#remove(keyId) };
+    this.unlocker = {
+      unlock: (keyId, passphrase, ttlMs) => this.#unlockFor(keyId, passphrase, ttlMs),
+      lock: (keyId) => (keyId === undefined ? this.#unlocked.clear() : Number(this.#unlocked.drop(keyId))),
+      unlockedCount: () => this.#unlocked.size,
+    };
+  }
+
+  /** @throws {SignetError} CONFIGURATION if the directory is unsafe, UNAVAILABLE if it cannot be used */
+  static async open(options: FileBackendOptions): Promise<FileBackend> {
+    const directory = new KeyDirectory(options.path);
+    await directory.prepare();
+    const backend = new FileBackend(directory, options);
+    // Not awaited: a directory of 100 000 keys must not delay the start.
+    void removeAbandonedFiles(options.path).catch(() => undefined);
+    return backend;
+  }
+
+  async health(): Promise<BackendHealth> {
+    try {
+      await this.#directory.check();
+      return { ready: true };
+    } catch (error) {
+      return { ready: false, reason: (error as Error).message };
+    }
+  }
+
+  async *list(): AsyncIterable<KeyInfo> {
+    for await (const file of this.#directory.list(this.#onUnreadable)) yield this.#describe(file);
+  }
+
+  count(): Promise<number> {
+    return this.#directory.count();
+  }
+
+  async find(keyId: KeyId): Promise<KeyInfo | undefined> {
+    const open = await this.#current(keyId);
+    if (open !== undefined) return open.facts.info;
+    const file = await this.#directory.find(keyId);
+    return file === undefined ? undefined : this.#describe(file);
+  }
+
+  async publicKey(keyId: KeyId, context: SignContext): Promise<PublicKey> {
+    return (await this.#open(keyId, context)).facts.info.publicKey;
+  }
+
+  async sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
+    const open = await this.#open(keyId, context);
+    throwIfAborted(context);
+    context.onStart?.();
+    return open.key.sign(input);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#unlocked[Symbol.dispose]();
+  }
+
+  /** Public facts of a file; the public half only while the key is open. */
+  #describe(file: KeyFile): KeyInfo {
+    const { keyId, role, gun, path: location } = file;
+    const open = this.#unlocked.get(keyId);
+    const needs = { pin: false, touch: false, passphrase: file.pem.sealed };
+    return { keyId, role, gun, location, needs, ...(open && { publicKey: open.facts.info.publicKey }) };
+  }
+
+  /** The key if it is open and its file is unchanged. A changed file closes it. */
+  async #current(keyId: KeyId): Promise<Open | undefined> {
+    const open = this.#unlocked.get(keyId);
+    if (open === undefined) return undefined;
+    const now = performance.now();
+    if (now - open.facts.checkedAt < REVALIDATE_MS) return open;
+    if (await this.#directory.isCurrent(open.facts.file)) {
+      open.facts.checkedAt = now;
+      return open;
+    }
+    this.#unlocked.drop(keyId);
+    return undefined;
+  }
+
+  async #open(keyId: KeyId, context: SignContext): Promise<Open> {
+    const open = await this.#current(keyId);
+    if (open !== undefined) return open;
+    if (context.interaction !== undefined) return this.#openFromDisk(keyId, context);
+    // Without a person to ask, every caller gets the same answer: derive once for all of them.
+    return this.#opening.run(keyId, () => this.#openFromDisk(keyId, context));
+  }
+
+  async #openFromDisk(keyId: KeyId, context: SignContext): Promise<Open> {
+    const file = await this.#mustFind(keyId);
+    const key = file.pem.sealed ? await this.#unseal(file, context) : await openKeyPem(file.pem, undefined);
+    return this.#keep(file, key);
+  }
+
+  async #unseal(file: KeyFile, context: SignContext): Promise<PrivateKey> {
+    const candidates = await this.#passphrases.candidates(file);
+    try {
+      for (const passphrase of candidates) {
+        const key = await this.#try(file, passphrase);
+        if (key !== undefined) return key;
+      }
+    } finally {
+      for (const passphrase of candidates) passphrase.dispose();
+    }
+    for (let attempt = 0; attempt < MAX_QUESTIONS; attempt++) {
+      using passphrase = await context.interaction?.passphrase(file, attempt, context.signal);
+      if (passphrase === undefined) break;
+      const key = await this.#try(file, passphrase);
+      if (key !== undefined) return key;
+    }
+    throw candidates.length > 0
+      ? new SignetError('PASSPHRASE_INCORRECT', `no configured passphrase opens ${file.path}`, {
+          hint: 'unlock the key, or configure the passphrase it was sealed with',
+        })
+      : new SignetError('PASSPHRASE_REQUIRED', `${file.path} needs a passphrase`, { hint: 'unlock the key first' });
+  }
+
+  /** @returns Undefined if the passphrase is not the right one. */
+  async #try(file: KeyFile, passphrase: Secret): Promise<PrivateKey | undefined> {
+    try {
+      return await this.#derivations(() => openKeyPem(file.pem, passphrase));
+    } catch (error) {
+      if (error instanceof SignetError && error.code === 'PASSPHRASE_INCORRECT') return undefined;
+      throw error;
+    }
+  }
+
+  #keep(file: KeyFile, key: PrivateKey, limitMs?: number): Open {
+    const { keyId, role, gun, path: location } = file;
+    if (key.keyId !== keyId) {
+      key.dispose();
+      throw new SignetError('INTEGRITY', `${location} holds another key than its name says`);
+    }
+    const needs = { pin: false, touch: false, passphrase: file.pem.sealed };
+    const info = { keyId, role, gun, location, needs, publicKey: key.publicKey };
+    return this.#unlocked.put(keyId, key, { file, info, checkedAt: performance.now() }, limitMs);
+  }
+
+  async #unlockFor(keyId: KeyId, passphrase: Secret, ttlMs: number | undefined): Promise<void> {
+    const file = await this.#mustFind(keyId);
+    const key = await this.#derivations(() => openKeyPem(file.pem, file.pem.sealed ? passphrase : undefined));
+    this.#keep(file, key, ttlMs);
+  }
+
+  async #store(
+    key: PrivateKey,
+    owner: Pick<KeyInfo, 'role' | 'gun'>,
+    given: Secret | undefined,
+    context: SignContext,
+  ): Promise<KeyInfo & { readonly publicKey: PublicKey }> {
+    try {
+      await this.#directory.prepare();
+      if ((await this.#directory.find(key.keyId)) !== undefined) {
+        throw new SignetError('KEY_EXISTS', `key ${key.keyId} exists in ${this.location}`);
+      }
+      const text = await this.#seal(key, owner, given);
+      throwIfAborted(context);
+      await createFileDurably(this.#directory.pathOf(key.keyId), text);
+      const file = await this.#mustFind(key.keyId);
+      return this.#keep(file, key).facts.info;
+    } catch (error) {
+      key.dispose();
+      throw error;
+    }
+  }
+
+  async #export(keyId: KeyId, context: SignContext): Promise<string> {
+    const file = await this.#mustFind(keyId);
+    if (file.pem.sealed) return formatPem(file.pem.block);
+    const { key } = await this.#open(keyId, context);
+    return this.#seal(key, file, undefined);
+  }
+
+  /** @param given A person's passphrase for this key; the caller disposes of it. */
+  async #seal(key: PrivateKey, owner: Pick<KeyInfo, 'role' | 'gun'>, given: Secret | undefined): Promise<string> {
+    if (given !== undefined) return this.#derivations(() => sealKeyPem(key, owner, given, KDF_ITERATIONS));
+    const { passphrase, iterations } = await this.#passphrases.forNewKey(owner);
+    try {
+      return await this.#derivations(() => sealKeyPem(key, owner, passphrase, iterations));
+    } finally {
+      passphrase.dispose();
+    }
+  }
+
+  async #remove(keyId: KeyId): Promise<boolean> {
+    this.#unlocked.drop(keyId);
+    let removed = false;
+    // The current and the legacy layout may both hold a copy; the key is gone when neither does.
+    for (const path of await this.#directory.locate(keyId)) removed = (await removeFileDurably(path)) || removed;
+    this.#unlocked.drop(keyId); // a signature under way may have opened it again
+    return removed;
+  }
+
+  async #mustFind(keyId: KeyId): Promise<KeyFile> {
+    const file = await this.#directory.find(keyId);
+    if (file === undefined) throw new SignetError('KEY_NOT_FOUND', `no key ${keyId} in ${this.location}`);
+    return file;
+  }
+}
+
+function throwIfAborted(context: SignContext): void {
+  if (context.signal?.aborted) throw new SignetError('CANCELLED', 'the call was cancelled');
+}

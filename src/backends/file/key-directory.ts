@@ -1,0 +1,256 @@
+/**
+ * Where Notary and Docker keep key files, and how a key is found there without reading them all.
+ *
+ * Current layout: `<private>/<key ID>.key`. Legacy layouts (notary ≤ 0.4): `<private>/root_keys/<key ID>[_role].key` and
+ * `<private>/tuf_keys/<gun>/<key ID>[_role].key`. They are read in place: nothing is migrated or deleted.
+ */
+import type { Stats } from 'node:fs';
+import { lstat, mkdir, opendir, stat } from 'node:fs/promises';
+import { basename, join, relative, sep } from 'node:path';
+import { isKeyId, type KeyId } from '../../crypto/key-id.ts';
+import { type KeyPem, readKeyPem } from '../../crypto/key-pem.ts';
+import { fromNodeError, SignetError } from '../../errors.ts';
+import { readBoundedFile } from '../durable-file.ts';
+import { SingleFlight } from '../single-flight.ts';
+
+/** A PEM of an RSA-16384 key has 13 KiB. */
+const MAX_KEY_FILE_BYTES = 64 * 1024;
+const FILE_NAME = /^([0-9a-f]{64})(?:_(.{1,255}))?\.key$/;
+const LEGACY_DIRECTORIES = ['root_keys', 'tuf_keys'] as const;
+/** GUNs are paths; nobody nests them deeper. */
+const MAX_DEPTH = 32;
+/** Legacy directories are looked through again at most this often, in milliseconds. */
+const LEGACY_REFRESH_MS = 500;
+
+/** Tells whether a file is still the one that was read. */
+export interface FileIdentity {
+  readonly inode: number;
+  readonly sizeBytes: number;
+  readonly modifiedMs: number;
+  readonly changedMs: number;
+}
+
+export interface KeyFile {
+  readonly keyId: KeyId;
+  readonly path: string;
+  readonly identity: FileIdentity;
+  readonly pem: KeyPem;
+  readonly role: string;
+  readonly gun: string;
+}
+
+interface Place {
+  readonly keyId: KeyId;
+  readonly path: string;
+  /** Facts that only a legacy path tells; headers win. */
+  readonly role: string;
+  readonly gun: string;
+}
+
+export class KeyDirectory {
+  readonly path: string;
+  #legacy = new Map<KeyId, Place>();
+  #legacyReadAt = Number.NEGATIVE_INFINITY;
+  readonly #legacyRefresh = new SingleFlight<string, void>();
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  /**
+   * Makes the directory if it is missing and refuses one that others can write to.
+   *
+   * @throws {SignetError} CONFIGURATION, UNAVAILABLE
+   */
+  async prepare(): Promise<void> {
+    try {
+      await mkdir(this.path, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw fromNodeError(error, `cannot create the key directory ${this.path}`);
+    }
+    const stats = await this.#stat();
+    if (!stats.isDirectory()) throw new SignetError('CONFIGURATION', `${this.path} is not a directory`);
+    if ((stats.mode & 0o022) !== 0) {
+      throw new SignetError('CONFIGURATION', `the key directory ${this.path} can be written to by others`, {
+        hint: `run: chmod go-w ${this.path}`,
+      });
+    }
+    const uid = process.getuid?.();
+    if (uid !== undefined && stats.uid !== uid && stats.uid !== 0) {
+      throw new SignetError(
+        'CONFIGURATION',
+        `the key directory ${this.path} belongs to another user (uid ${stats.uid})`,
+        {
+          hint: 'name a directory of your own in storage.path',
+        },
+      );
+    }
+  }
+
+  /** @throws {SignetError} UNAVAILABLE if the directory is gone or cannot be read */
+  async check(): Promise<void> {
+    const stats = await this.#stat();
+    if (!stats.isDirectory()) throw new SignetError('UNAVAILABLE', `${this.path} is not a directory`);
+  }
+
+  /** The path a new key gets. */
+  pathOf(keyId: KeyId): string {
+    return join(this.path, `${keyId}.key`);
+  }
+
+  /**
+   * @returns Undefined only if the directory can be read and has no such key.
+   * @throws {SignetError} UNAVAILABLE, INTEGRITY (the file is there but is no key)
+   */
+  async find(keyId: KeyId): Promise<KeyFile | undefined> {
+    const flat = await this.#read({ keyId, path: this.pathOf(keyId), role: '', gun: '' });
+    if (flat !== undefined) return flat;
+    await this.#refreshLegacy();
+    const place = this.#legacy.get(keyId);
+    const legacy = place === undefined ? undefined : await this.#read(place);
+    // A directory that went away (an unmounted volume) must not look like one without keys.
+    if (legacy === undefined) await this.check();
+    return legacy;
+  }
+
+  /**
+   * Paths of all files named after the key, also of one that cannot be parsed: it must still be possible to remove it.
+   *
+   * @throws {SignetError} UNAVAILABLE
+   */
+  async locate(keyId: KeyId): Promise<readonly string[]> {
+    await this.#refreshLegacy();
+    const paths = [this.pathOf(keyId), this.#legacy.get(keyId)?.path].filter((path) => path !== undefined);
+    const present: string[] = [];
+    for (const path of paths) if ((await statsOf(path))?.isFile()) present.push(path);
+    if (present.length === 0) await this.check();
+    return present;
+  }
+
+  /** @returns Whether `file` is unchanged on disk. @throws {SignetError} UNAVAILABLE */
+  async isCurrent(file: { readonly path: string; readonly identity: FileIdentity }): Promise<boolean> {
+    const stats = await statsOf(file.path);
+    return stats?.isFile() === true && sameFile(identityOf(stats), file.identity);
+  }
+
+  /**
+   * Every key file. A file that is no key is reported and left out.
+   *
+   * @throws {SignetError} UNAVAILABLE
+   */
+  async *list(report: (path: string, error: SignetError) => void): AsyncIterable<KeyFile> {
+    const seen = new Set<KeyId>();
+    for await (const place of this.#places()) {
+      if (seen.has(place.keyId)) continue;
+      try {
+        const file = await this.#read(place);
+        if (file === undefined) continue; // vanished meanwhile, or a link
+        seen.add(place.keyId);
+        yield file;
+      } catch (error) {
+        report(place.path, fromNodeError(error, `cannot read ${place.path}`));
+      }
+    }
+  }
+
+  /** How many files are named like keys. @throws {SignetError} UNAVAILABLE */
+  async count(): Promise<number> {
+    let count = 0;
+    for await (const _ of this.#places()) count++;
+    return count;
+  }
+
+  async *#places(): AsyncIterable<Place> {
+    try {
+      for await (const entry of await opendir(this.path)) {
+        const place = entry.isFile() ? placeOf(join(this.path, entry.name), '') : undefined;
+        if (place !== undefined) yield place;
+      }
+    } catch (error) {
+      throw fromNodeError(error, `cannot read the key directory ${this.path}`);
+    }
+    await this.#refreshLegacy();
+    yield* this.#legacy.values();
+  }
+
+  /** Who comes while it runs waits for it: a half-read index must not look like an absent key. */
+  #refreshLegacy(): Promise<void> {
+    return this.#legacyRefresh.run('', async () => {
+      const now = performance.now();
+      if (now - this.#legacyReadAt < LEGACY_REFRESH_MS) return;
+      const found = new Map<KeyId, Place>();
+      for (const name of LEGACY_DIRECTORIES) await this.#walk(join(this.path, name), name, found, 0);
+      this.#legacy = found;
+      this.#legacyReadAt = now;
+    });
+  }
+
+  async #walk(directory: string, top: string, found: Map<KeyId, Place>, depth: number): Promise<void> {
+    if (depth > MAX_DEPTH) return;
+    try {
+      for await (const entry of await opendir(directory)) {
+        const path = join(directory, entry.name);
+        if (entry.isDirectory()) await this.#walk(path, top, found, depth + 1);
+        if (!entry.isFile()) continue;
+        const gun = top === 'tuf_keys' ? relative(join(this.path, top), directory).split(sep).join('/') : '';
+        const place = placeOf(path, gun);
+        if (place !== undefined && !found.has(place.keyId)) found.set(place.keyId, place);
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+      throw fromNodeError(error, `cannot read the key directory ${directory}`);
+    }
+  }
+
+  async #read(place: Place): Promise<KeyFile | undefined> {
+    // Identity first: a file replaced between the two calls is then seen as changed, and read again.
+    const stats = await statsOf(place.path);
+    if (stats === undefined || !stats.isFile()) return undefined;
+    const text = await readBoundedFile(place.path, MAX_KEY_FILE_BYTES);
+    if (text === undefined) return undefined;
+    const pem = readKeyPem(text);
+    return {
+      keyId: place.keyId,
+      path: place.path,
+      identity: identityOf(stats),
+      pem,
+      role: pem.role || place.role,
+      gun: pem.gun || place.gun,
+    };
+  }
+
+  async #stat(): Promise<Stats> {
+    try {
+      return await stat(this.path);
+    } catch (error) {
+      throw fromNodeError(error, `cannot read the key directory ${this.path}`);
+    }
+  }
+}
+
+function placeOf(path: string, gun: string): Place | undefined {
+  const match = FILE_NAME.exec(basename(path));
+  const keyId = match?.[1];
+  if (keyId === undefined || !isKeyId(keyId)) return undefined;
+  return { keyId, path, role: match?.[2] ?? '', gun };
+}
+
+/** Of the entry itself: links are not followed. */
+async function statsOf(path: string): Promise<Stats | undefined> {
+  try {
+    return await lstat(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw fromNodeError(error, `cannot read ${path}`);
+  }
+}
+
+function identityOf(stats: Stats): FileIdentity {
+  return { inode: stats.ino, sizeBytes: stats.size, modifiedMs: stats.mtimeMs, changedMs: stats.ctimeMs };
+}
+
+function sameFile(a: FileIdentity, b: FileIdentity): boolean {
+  return (
+    a.inode === b.inode && a.sizeBytes === b.sizeBytes && a.modifiedMs === b.modifiedMs && a.changedMs === b.changedMs
+  );
+}

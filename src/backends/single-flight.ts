@@ -1,0 +1,12 @@
+/** Runs one job per key at a time; who asks meanwhile shares its result. */
+export class SingleFlight<Key, Result> {
+  readonly #running = new Map<Key, Promise<Result>>();
+
+  run(key: Key, job: () => Promise<Result>): Promise<Result> {
+    const running = this.#running.get(key);
+    if (running !== undefined) return running;
+    const started = job().finally(() => this.#running.delete(key));
+    this.#running.set(key, started);
+    return started;
+  }
+}

@@ -1,0 +1,214 @@
+/**
+ * Where passphrases come from when no person is asked. PINs never come from here (SECURITY.md).
+ *
+ * For new keys, the first that is configured:
+ *   1. the alias of notary-signer's configuration: `NOTARY_SIGNER_<ALIAS>`
+ *   2. `storage.passphrase_file`
+ *   3. the systemd credential `signet-passphrase` (`LoadCredential=`)
+ *   4. the variables of the notary and docker clients for the key's role
+ *   5. a random passphrase that Signet made at its first start
+ * Existing keys are tried with all of them; for roles of people (root, targets, …) the client variables come first.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { NewKeyPassphrase, PassphraseSource } from '../backends/backend.ts';
+import { createFileDurably, readBoundedFile } from '../backends/durable-file.ts';
+import { KDF_ITERATIONS } from '../crypto/key-pem.ts';
+import { Secret } from '../crypto/secret.ts';
+import { fromNodeError, SignetError } from '../errors.ts';
+
+/** Longer passphrases than this are a mistaken file. */
+const MAX_PASSPHRASE_BYTES = 4096;
+/** 256 random bits need no stretching; this is five times what Notary uses, so that nobody mistakes it for less. */
+const RANDOM_PASSPHRASE_ITERATIONS = 10_240;
+const CREDENTIAL_NAME = 'signet-passphrase';
+/** Keys of these roles are made by servers; all others belong to people. */
+const SERVER_ROLES: ReadonlySet<string> = new Set(['timestamp', 'snapshot', '']);
+
+export interface PassphraseOptions {
+  readonly env: NodeJS.ProcessEnv;
+  /** `storage.default_alias`. */
+  readonly alias: string | undefined;
+  /** `storage.passphrase_file`, absolute. */
+  readonly passphraseFile: string | undefined;
+  /** Where the random passphrase lives, or undefined where there is no home directory to put it. */
+  readonly randomFile: string | undefined;
+  /** `storage.kdf_iterations`: overrides the built-in choice. */
+  readonly kdfIterations: number | undefined;
+}
+
+interface Source {
+  /** For messages: names the variable or file. */
+  readonly name: string;
+  readonly random: boolean;
+  /** @returns Undefined if this source has nothing. */
+  read(): Promise<Secret | undefined>;
+}
+
+export class ConfiguredPassphrases implements PassphraseSource {
+  readonly #options: PassphraseOptions;
+  readonly #storage: readonly Source[];
+
+  private constructor(options: PassphraseOptions) {
+    this.#options = options;
+    this.#storage = storageSources(options);
+  }
+
+  /**
+   * Checks every configured source; makes the random passphrase if nothing else is configured and none exists.
+   *
+   * @throws {SignetError} CONFIGURATION
+   */
+  static async open(options: PassphraseOptions): Promise<ConfiguredPassphrases> {
+    const passphrases = new ConfiguredPassphrases(options);
+    for (const source of passphrases.#storage) {
+      using secret = await source.read();
+      if (secret !== undefined) return passphrases;
+      if (!source.random) continue;
+      await createRandomPassphrase(source.name);
+    }
+    return passphrases;
+  }
+
+  /** The variable or file that new server keys are sealed under. @throws {SignetError} CONFIGURATION */
+  async describe(): Promise<string> {
+    for (const source of this.#storage) {
+      using secret = await source.read();
+      if (secret !== undefined) return source.name;
+    }
+    return 'none configured';
+  }
+
+  async candidates(key: { readonly role: string }): Promise<readonly Secret[]> {
+    const client = clientSources(this.#options.env, key.role);
+    const sources = SERVER_ROLES.has(key.role) ? [...this.#storage, ...client] : [...client, ...this.#storage];
+    const found: Secret[] = [];
+    try {
+      for (const source of sources) {
+        const secret = await source.read();
+        if (secret === undefined) continue;
+        if (found.some((other) => Buffer.from(other.bytes()).equals(secret.bytes()))) secret.dispose();
+        else found.push(secret);
+      }
+    } catch (error) {
+      for (const secret of found) secret.dispose();
+      throw error;
+    }
+    return found;
+  }
+
+  async forNewKey(owner: { readonly role: string }): Promise<NewKeyPassphrase> {
+    const random = this.#storage.filter((source) => source.random);
+    const chosen = this.#storage.filter((source) => !source.random);
+    for (const source of [...chosen, ...clientSources(this.#options.env, owner.role), ...random]) {
+      const passphrase = await source.read();
+      if (passphrase === undefined) continue;
+      const iterations = source.random ? RANDOM_PASSPHRASE_ITERATIONS : KDF_ITERATIONS;
+      return { passphrase, iterations: this.#options.kdfIterations ?? iterations };
+    }
+    throw new SignetError('PASSPHRASE_REQUIRED', 'no passphrase is configured for new keys', {
+      hint: 'set storage.default_alias and its variable, or storage.passphrase_file',
+    });
+  }
+}
+
+/** Variable of a notary-signer passphrase alias: upper case, dots become underscores, hyphens stay. */
+export function aliasVariable(alias: string): string {
+  return `NOTARY_SIGNER_${alias.toUpperCase().replaceAll('.', '_')}`;
+}
+
+function storageSources({ env, alias, passphraseFile, randomFile }: PassphraseOptions): readonly Source[] {
+  const sources: Source[] = [];
+  if (alias !== undefined) sources.push(requiredVariable(env, alias));
+  if (passphraseFile !== undefined) sources.push(privateFile(passphraseFile));
+  const credentials = env['CREDENTIALS_DIRECTORY'];
+  if (credentials) {
+    const name = join(credentials, CREDENTIAL_NAME);
+    sources.push({ name, random: false, read: () => readPassphrase(name) });
+  }
+  if (randomFile !== undefined)
+    sources.push({ name: randomFile, random: true, read: () => readPassphrase(randomFile) });
+  return sources;
+}
+
+/** What the notary and docker programs read for a role: an exact variable, else the one for delegations. */
+function clientSources(env: NodeJS.ProcessEnv, role: string): readonly Source[] {
+  const notary: Readonly<Record<string, string | undefined>> = {
+    root: 'NOTARY_ROOT_PASSPHRASE',
+    targets: 'NOTARY_TARGETS_PASSPHRASE',
+    snapshot: 'NOTARY_SNAPSHOT_PASSPHRASE',
+    timestamp: undefined, // notary has none: servers hold timestamp keys
+  };
+  const docker =
+    role === 'root' ? 'DOCKER_CONTENT_TRUST_ROOT_PASSPHRASE' : 'DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE';
+  const names = [Object.hasOwn(notary, role) ? notary[role] : 'NOTARY_DELEGATION_PASSPHRASE', docker];
+  return names
+    .filter((name) => name !== undefined)
+    .map((name) => ({ name, random: false, read: async () => fromVariable(env, name) }));
+}
+
+function fromVariable(env: NodeJS.ProcessEnv, name: string): Secret | undefined {
+  const value = env[name];
+  return value === undefined || value === '' ? undefined : Secret.fromText(value);
+}
+
+function requiredVariable(env: NodeJS.ProcessEnv, alias: string): Source {
+  const name = aliasVariable(alias);
+  return {
+    name,
+    random: false,
+    read: async () => {
+      const secret = fromVariable(env, name);
+      if (secret !== undefined) return secret;
+      throw new SignetError('CONFIGURATION', `the passphrase alias "${alias}" needs the environment variable ${name}`, {
+        hint: `set ${name}, or remove storage.default_alias`,
+      });
+    },
+  };
+}
+
+function privateFile(path: string): Source {
+  return {
+    name: path,
+    random: false,
+    read: async () => {
+      const mode = await stat(path).then(
+        (stats) => stats.mode,
+        (error: unknown) => {
+          throw new SignetError('CONFIGURATION', `storage.passphrase_file ${path} cannot be read`, { cause: error });
+        },
+      );
+      if ((mode & 0o077) !== 0) {
+        throw new SignetError('CONFIGURATION', `storage.passphrase_file ${path} is open to others`, {
+          hint: `run: chmod 600 ${path}`,
+        });
+      }
+      const secret = await readPassphrase(path);
+      if (secret !== undefined) return secret;
+      throw new SignetError('CONFIGURATION', `storage.passphrase_file ${path} is empty or a symbolic link`);
+    },
+  };
+}
+
+/** The content without its final line break. @returns Undefined if the file is missing or empty. */
+async function readPassphrase(path: string): Promise<Secret | undefined> {
+  const content = await readBoundedFile(path, MAX_PASSPHRASE_BYTES);
+  if (content === undefined) return undefined;
+  let end = content.length;
+  if (content[end - 1] === 0x0a) end--;
+  if (content[end - 1] === 0x0d) end--;
+  if (end === 0) return undefined;
+  return new Secret(content.subarray(0, end));
+}
+
+async function createRandomPassphrase(path: string): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await createFileDurably(path, `${randomBytes(32).toString('base64url')}\n`);
+  } catch (error) {
+    // Another daemon's first start was faster: its passphrase is as good.
+    const failure = fromNodeError(error, `cannot create ${path}`);
+    if (failure.code !== 'KEY_EXISTS') throw failure;
+  }
+}
