@@ -1,0 +1,284 @@
+/** Puts the parts together: keyring, signing path, services, listeners; starts them and stops them in order. */
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { openStorage } from '../backends/open.ts';
+import { SignetError } from '../errors.ts';
+import { Keyring } from '../keyring/keyring.ts';
+import { ConfiguredPassphrases } from '../keyring/unlock.ts';
+import { AGENT, HEALTH, KEY_MANAGEMENT, SIGNER } from '../rpc/definitions.ts';
+import type { StatusResponse } from '../rpc/messages.ts';
+import { type SignRecord, SignService } from '../signing/sign-service.ts';
+import { Calls } from './calls.ts';
+import type { Config } from './config.ts';
+import { createGrpcServer, type GrpcServer } from './grpc-server.ts';
+import { type Listener, listenTls, listenUnix, type TlsListener } from './listeners.ts';
+import { describeError, type Logger, type LogHandle } from './log.ts';
+import { Metrics } from './metrics.ts';
+import { listenMetrics } from './metrics-listener.ts';
+import type { Native } from './native.ts';
+import { Peers } from './peer.ts';
+import { agentService } from './services/agent.ts';
+import { Health } from './services/health.ts';
+import { keyManagementService } from './services/key-management.ts';
+import { signerService } from './services/signer.ts';
+import { loadTlsMaterial } from './tls-files.ts';
+import { VERSION } from './version.ts';
+
+/** How often the backends are asked whether they can sign, milliseconds. */
+const HEALTH_INTERVAL_MS = 1000;
+/** Agents without a server section take these; the same numbers as the server's defaults. */
+const AGENT_LIMITS = { maxConcurrentCalls: 1024, callTimeoutMs: 30_000 };
+const DEFAULT_DRAIN_MS = 10_000;
+/** Time for clients to read NOT_SERVING before calls are refused, milliseconds. */
+const LAME_DUCK_MS = 100;
+
+export interface DaemonOptions {
+  readonly config: Config;
+  readonly log: LogHandle;
+  readonly native: Native | undefined;
+  readonly env: NodeJS.ProcessEnv;
+  /** What this process serves: with several workers, the first process has the agent and they have the server. */
+  readonly serves: { readonly agent: boolean; readonly server: boolean; readonly metrics: boolean };
+  /** Metrics of all workers, where there are any. */
+  readonly collectMetrics?: (own: Metrics) => Promise<string>;
+}
+
+export class Daemon {
+  readonly keyring: Keyring;
+  readonly metrics: Metrics;
+  /** Where new server keys get their passphrase; undefined for homes that need none. */
+  readonly passphrases: ConfiguredPassphrases | undefined;
+  readonly #options: DaemonOptions;
+  readonly #log: Logger;
+  readonly #calls: Calls;
+  readonly #health = new Health();
+  readonly #peers = new Peers();
+  readonly #listeners: Listener[] = [];
+  readonly #servers: GrpcServer[] = [];
+  readonly #startedAt = Date.now();
+  #tls: TlsListener | undefined;
+  #healthTimer: NodeJS.Timeout | undefined;
+  #stopping: Promise<void> | undefined;
+
+  private constructor(
+    options: DaemonOptions,
+    keyring: Keyring,
+    metrics: Metrics,
+    passphrases: ConfiguredPassphrases | undefined,
+  ) {
+    this.#options = options;
+    this.#log = options.log.logger;
+    this.keyring = keyring;
+    this.metrics = metrics;
+    this.passphrases = passphrases;
+    this.#calls = new Calls({
+      limits: options.config.server ?? AGENT_LIMITS,
+      metrics,
+      peers: this.#peers,
+      log: this.#log,
+    });
+  }
+
+  /** @throws {SignetError} CONFIGURATION, UNAVAILABLE: a daemon that starts is a daemon that can sign */
+  static async start(options: DaemonOptions): Promise<Daemon> {
+    const { config, log, env } = options;
+    let passphrases: ConfiguredPassphrases | undefined;
+    const storage = await openStorage(config.storage, {
+      passphrases: async () => {
+        passphrases = await openPassphrases(config, env);
+        return passphrases;
+      },
+      onUnreadable: (path, error) =>
+        log.logger.warn({ path, ...describeError(error, log.logger) }, 'not a usable key file'),
+    });
+    const keyring = new Keyring({ backends: [storage], storage, placement: config.placement });
+    const metrics = new Metrics();
+    const daemon = new Daemon(options, keyring, metrics, passphrases);
+    try {
+      await daemon.#start();
+    } catch (error) {
+      await daemon.stop(0);
+      throw error;
+    }
+    return daemon;
+  }
+
+  get listeners(): readonly Listener[] {
+    return this.#listeners;
+  }
+
+  /** Milliseconds since the last call; 0 while one is being answered. */
+  get idleMs(): number {
+    return this.#calls.idleMs;
+  }
+
+  async status(): Promise<StatusResponse> {
+    const health = await this.keyring.health();
+    return {
+      version: VERSION,
+      pid: process.pid,
+      started_at_ms: this.#startedAt,
+      listeners: this.#listeners.map(({ kind, address }) => ({ kind, address })),
+      backends: health.map(({ backend, health: state }) => ({
+        name: backend.name,
+        location: backend.location,
+        ready: state.ready,
+        reason: state.ready ? '' : state.reason,
+      })),
+      unlocked_keys: this.#unlockedKeys(),
+      log_level: this.#options.log.level,
+      config_file: this.#options.config.file ?? '',
+    };
+  }
+
+  /** Re-reads the TLS files. New ones that cannot be used leave the old ones in place. */
+  async reload(): Promise<void> {
+    const { server } = this.#options.config;
+    if (server === undefined || this.#tls === undefined) return;
+    try {
+      const material = await loadTlsMaterial(server);
+      this.#tls.reload(material);
+      for (const warning of material.warnings) this.#log.warn(warning);
+      this.#log.info('TLS files re-read');
+    } catch (error) {
+      this.#log.error(describeError(error, this.#log), 'TLS files not re-read: the old ones stay in use');
+    }
+  }
+
+  /**
+   * Health turns NOT_SERVING, new calls are refused, calls in flight are answered.
+   *
+   * @param graceMs How long at most; undefined takes `server.drain_timeout`.
+   */
+  stop(graceMs?: number): Promise<void> {
+    this.#stopping ??= this.#stop(graceMs ?? this.#options.config.server?.drainTimeoutMs ?? DEFAULT_DRAIN_MS);
+    return this.#stopping;
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    const deadline = performance.now() + graceMs;
+    clearInterval(this.#healthTimer);
+    this.#health.set(false);
+    for (const listener of this.#listeners) if (listener.kind !== 'metrics') await listener.close();
+    await sleep(Math.min(LAME_DUCK_MS, graceMs));
+    const left = () => Math.max(0, deadline - performance.now());
+    const abandoned = await Promise.race([this.#calls.drain().then(() => false), sleep(left()).then(() => true)]);
+    if (abandoned) this.#log.warn({ calls: this.#calls.inFlight }, 'calls cut off: server.drain_timeout');
+    this.#health.close();
+    await Promise.all(this.#servers.map((server) => server.close(abandoned ? 0 : Math.max(left(), 500))));
+    for (const listener of this.#listeners) if (listener.kind === 'metrics') await listener.close();
+    await this.keyring[Symbol.asyncDispose]();
+  }
+
+  async #start(): Promise<void> {
+    const { config, native, serves } = this.#options;
+    this.metrics.watch(this.keyring, () => this.#unlockedKeys());
+    await this.#checkHealth();
+    if (!this.#health.serving) {
+      const failed = (await this.keyring.health()).flatMap(({ health }) => (health.ready ? [] : [health.reason]));
+      throw new SignetError('UNAVAILABLE', failed.join('; '));
+    }
+    this.#healthTimer = setInterval(() => void this.#checkHealth(), HEALTH_INTERVAL_MS);
+    const signing = new SignService(this.keyring, (record) => this.#recordSignature(record));
+    const shared = [
+      [KEY_MANAGEMENT, keyManagementService(this.#calls, this.keyring, this.#log)],
+      [SIGNER, signerService(this.#calls, signing)],
+      [HEALTH, this.#health.service(this.#calls)],
+    ] as const;
+    if (serves.metrics && config.metrics !== undefined) {
+      this.#listeners.push(
+        await listenMetrics(config.metrics, {
+          metrics: () => this.#options.collectMetrics?.(this.metrics) ?? this.metrics.registry.metrics(),
+          health: () => this.keyring.health(),
+          log: this.#log,
+        }),
+      );
+    }
+    if (serves.agent && config.agent !== undefined) {
+      const { calls, keyring, log } = { calls: this.#calls, keyring: this.keyring, log: this.#log };
+      const agent = agentService({ calls, keyring, signing, log, status: () => this.status() });
+      const inject = this.#serve([...shared, [AGENT, agent]]);
+      this.#listeners.push(await listenUnix(config.agent.socket, native, { peers: this.#peers, log, inject }));
+    }
+    if (serves.server && config.server !== undefined) {
+      const { grpcAddr, maxConnections } = config.server;
+      const material = await loadTlsMaterial(config.server);
+      const inject = this.#serve(shared);
+      this.#tls = await listenTls({ ...grpcAddr, maxConnections }, material, {
+        peers: this.#peers,
+        log: this.#log,
+        inject,
+      });
+      this.#listeners.push(this.#tls);
+    }
+  }
+
+  #serve(services: Parameters<typeof createGrpcServer>[0]): (connection: Socket) => void {
+    const server = createGrpcServer(services);
+    this.#servers.push(server);
+    return server.inject;
+  }
+
+  /** Serving while at least one backend can sign; each change is logged once. */
+  async #checkHealth(): Promise<void> {
+    const states = await this.keyring.health();
+    const serving = states.some(({ health }) => health.ready);
+    if (this.#stopping !== undefined || serving === this.#health.serving) return;
+    this.#health.set(serving);
+    for (const { backend, health } of states) {
+      if (!health.ready) this.#log.error({ backend: backend.name, error: health.reason }, 'backend is down');
+      else this.#log.info({ backend: backend.name, location: backend.location }, 'backend is up');
+    }
+  }
+
+  #unlockedKeys(): number {
+    return this.keyring.backends.reduce((count, backend) => count + (backend.unlocker?.unlockedCount() ?? 0), 0);
+  }
+
+  #recordSignature(record: SignRecord): void {
+    this.metrics.signed(record);
+    const ok = record.outcome === 'ok';
+    // The level is asked first: the digest below is paid for only if somebody reads it.
+    if (!this.#log.isLevelEnabled(ok ? 'info' : 'error')) return;
+    const { caller, keyId, located, algorithm, outcome, durationMs, queueMs, contentBytes } = record;
+    const fields = {
+      caller,
+      keyId,
+      role: located?.info.role ?? null,
+      gun: located?.info.gun ?? null,
+      algorithm: algorithm ?? null,
+      backend: located?.backend.name ?? null,
+      durationMs: round(durationMs),
+      queueMs: round(queueMs),
+      outcome,
+      contentBytes,
+      contentSha256: record.contentDigest(),
+    };
+    if (ok) this.#log.info(fields, 'signed');
+    else this.#log.error({ ...fields, ...describeError(record.error, this.#log) }, 'signing failed');
+  }
+}
+
+async function openPassphrases(config: Config, env: NodeJS.ProcessEnv): Promise<ConfiguredPassphrases> {
+  const { storage } = config;
+  const file = storage.backend === 'file' ? storage : undefined;
+  const home = env['HOME'];
+  return ConfiguredPassphrases.open({
+    env,
+    alias: file?.defaultAlias,
+    passphraseFile: file?.passphraseFile,
+    randomFile: home ? join(home, '.signet', 'secrets', 'passphrase') : undefined,
+    kdfIterations: file?.kdfIterations,
+  });
+}
+
+/** Microseconds are enough for a log. */
+function round(milliseconds: number): number {
+  return Math.round(milliseconds * 1000) / 1000;
+}
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds);
+  });
+}

@@ -1,0 +1,185 @@
+/** `signetd`: from the command line to a running daemon, and to its exit code. */
+import cluster from 'node:cluster';
+import type { SignetError } from '../errors.ts';
+import { type Config, type Flags, loadConfig, parseFlags } from './config.ts';
+import { Daemon } from './daemon.ts';
+import { createLog, describeError, type LogHandle, writeFatal } from './log.ts';
+import { loadNative, type Native } from './native.ts';
+import { handleSignals } from './signals.ts';
+import { toSignetError } from './status.ts';
+import { VERSION } from './version.ts';
+import { welcomeText } from './welcome.ts';
+import { serveSupervisor, shareMetrics, Workers } from './workers.ts';
+
+const USAGE = `usage: signetd [-config FILE] [-debug] [-logf json|logfmt] [-version]
+
+  -config FILE  notary-signer's configuration file, or one with Signet's additions (docs/configuration.md);
+                without it: the agent's socket and key files under ~/.docker/trust/private
+  -debug        metrics and health on http://localhost:8080, core dumps and debuggers allowed
+  -logf FORMAT  json (default) or logfmt, on stderr
+  -welcome      tell on stdout what is running, once it is ready
+  -version      print the version and exit
+`;
+
+/** How often an idle agent looks at the clock, milliseconds. */
+const IDLE_CHECK_MS = 1000;
+
+/** @returns The exit code: 0 after a graceful end, 1 if the daemon cannot start or loses a part, 2 for wrong usage. */
+export async function main(argv: readonly string[]): Promise<number> {
+  let flags: Flags;
+  try {
+    flags = parseFlags(argv);
+  } catch (error) {
+    process.stderr.write(`signetd: ${(error as Error).message}\n${USAGE}`);
+    return 2;
+  }
+  if (flags.help || flags.version) {
+    process.stdout.write(flags.help ? USAGE : `signetd Version: ${VERSION}, Node version: ${process.version}\n`);
+    return 0;
+  }
+  // The level is set again once the configuration is known.
+  const log = createLog({ level: 'info', format: flags.logFormat });
+  try {
+    return await run(flags, log);
+  } catch (error) {
+    const failure = toSignetError(error);
+    log.flush();
+    if (cluster.isWorker) return 1; // the supervisor tells
+    writeFatal(
+      failure.code === 'INTERNAL' ? `${failure.message}: ${String(failure.cause)}` : failure.message,
+      failure.hint,
+    );
+    return 1;
+  } finally {
+    log.flush();
+  }
+}
+
+async function run(flags: Flags, log: LogHandle): Promise<number> {
+  let end: (code: number) => void = () => undefined;
+  const ended = new Promise<number>((resolve) => {
+    end = resolve;
+  });
+  const actions = { drain: () => end(0), reload: () => undefined as undefined | Promise<void> };
+  const print = (line: string) => process.stdout.write(`${line}\n`);
+  process.on('uncaughtException', (error) => {
+    log.logger.fatal({ ...describeError(error, log.logger), stack: error.stack }, 'this is a bug: ending');
+    log.flush();
+    process.exit(1);
+  });
+  if (cluster.isWorker) return runWorker(flags, log, ended, end);
+
+  let workers: Workers | undefined;
+  handleSignals(
+    log,
+    {
+      drain: () => actions.drain(),
+      reload: () => {
+        workers?.order({ type: 'reload' });
+        void actions.reload();
+      },
+      levelChanged: (level) => workers?.order({ type: 'level', level }),
+    },
+    print,
+  );
+  const { config, native } = await prepare(flags, log);
+  log.logger.info(
+    { version: VERSION, node: process.version, pid: process.pid, config: config.file ?? null },
+    'signetd starts',
+  );
+  for (const warning of config.warnings) log.logger.warn(warning);
+  const several = config.workers > 1 && config.server !== undefined;
+  const daemon = await Daemon.start({
+    config,
+    log,
+    native,
+    env: process.env,
+    serves: { agent: true, server: !several, metrics: true },
+    ...(several && { collectMetrics: async () => (await workers?.metrics()) ?? '' }),
+  });
+  actions.reload = () => daemon.reload();
+  const drainMs = config.server?.drainTimeoutMs ?? 0;
+  try {
+    if (several) workers = await Workers.start(config.workers, log.logger);
+    stopWhenIdle(config, daemon, () => end(0));
+    const status = await daemon.status();
+    const listeners = [...status.listeners];
+    if (workers !== undefined) listeners.push({ kind: 'grpc', address: workers.address });
+    log.logger.info(
+      { listeners, backends: status.backends.map(({ name, location }) => ({ name, location })) },
+      'ready',
+    );
+    if (flags.welcome) {
+      const passphraseSource = await daemon.passphrases?.describe();
+      print(welcomeText({ status: { ...status, listeners }, passphraseSource, warnings: config.warnings }));
+    }
+    const code = await ended;
+    await Promise.all([workers?.stop(drainMs), daemon.stop()]);
+    log.logger.info('stopped');
+    return code;
+  } catch (error) {
+    await daemon.stop(0);
+    throw error;
+  }
+}
+
+/** One of several processes behind the server's port. */
+async function runWorker(
+  flags: Flags,
+  log: LogHandle,
+  ended: Promise<number>,
+  end: (code: number) => void,
+): Promise<number> {
+  let daemon: Daemon | undefined;
+  const supervisor = serveSupervisor((order) => {
+    if (order.type === 'drain') end(0);
+    else if (order.type === 'reload') void daemon?.reload();
+    else log.setLevel(order.level);
+  });
+  // Ctrl-C reaches the whole group; only the supervisor decides.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const)
+    process.on(signal, () => undefined);
+  try {
+    const { config, native } = await prepare(flags, log);
+    daemon = await Daemon.start({
+      config,
+      log,
+      native,
+      env: process.env,
+      serves: { agent: false, server: true, metrics: false },
+    });
+    shareMetrics(daemon.metrics.registry);
+    supervisor.report({ type: 'ready', address: daemon.listeners[0]?.address ?? '' });
+  } catch (error) {
+    const { code, message, hint }: SignetError = toSignetError(error);
+    supervisor.report({ type: 'failed', code, message, hint });
+    throw error;
+  }
+  const code = await ended;
+  await daemon.stop();
+  return code;
+}
+
+async function prepare(flags: Flags, log: LogHandle): Promise<{ config: Config; native: Native | undefined }> {
+  const config = await loadConfig({ file: flags.configFile, debug: flags.debug, env: process.env, cwd: process.cwd() });
+  log.setLevel(config.logging.level);
+  const native = await loadNative();
+  if (flags.debug) return { config, native };
+  if (native === undefined) {
+    log.logger.warn('core dumps are not disabled and peers of the agent are not identified: koffi is not available');
+  } else if (!native.protectMemory()) {
+    log.logger.warn('the system refused to disable core dumps');
+  }
+  return { config, native };
+}
+
+function stopWhenIdle(config: Config, daemon: Daemon, stop: () => void): void {
+  const limit = config.agent?.idleTimeoutMs ?? 0;
+  if (limit === 0 || config.server !== undefined) return;
+  setInterval(
+    () => {
+      if (daemon.idleMs >= limit) stop();
+    },
+    Math.min(IDLE_CHECK_MS, limit),
+  ).unref();
+}

@@ -1,0 +1,56 @@
+/** notary-signer's signals (log level), and those it lacks (drain, re-read). */
+import type { LogLevel } from './config.ts';
+import type { LogHandle } from './log.ts';
+
+/** The steps of SIGUSR1 and SIGUSR2, from quiet to loud. */
+const STEPS: readonly LogLevel[] = ['panic', 'fatal', 'error', 'warn', 'info', 'debug'];
+/** logrus' spelling of a level, in the answers below. */
+const nameOf = (level: LogLevel) => (level === 'warn' ? 'warning' : level);
+
+export interface SignalActions {
+  /** SIGTERM and SIGINT. Called once; a second signal ends the process at once. */
+  readonly drain: () => void;
+  /** SIGHUP. */
+  readonly reload: () => void;
+  readonly levelChanged?: (level: LogLevel) => void;
+}
+
+/**
+ * Call this before anything that takes time: until SIGUSR1 has a listener, Node answers it by opening its debugger.
+ *
+ * @param print Where the answers to SIGUSR1 and SIGUSR2 go: stdout, as notary-signer has it.
+ */
+export function handleSignals(log: LogHandle, actions: SignalActions, print: (line: string) => void): void {
+  process.on('SIGUSR1', () => step(log, +1, actions, print));
+  process.on('SIGUSR2', () => step(log, -1, actions, print));
+  process.on('SIGHUP', () => actions.reload());
+  let ending = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (ending) {
+        log.logger.warn({ signal }, 'second signal: ending at once');
+        log.flush();
+        process.exit(1);
+      }
+      ending = true;
+      log.logger.info({ signal }, 'shutting down');
+      actions.drain();
+    });
+  }
+}
+
+function step(log: LogHandle, direction: 1 | -1, actions: SignalActions, print: (line: string) => void): void {
+  const now = log.level === 'trace' ? STEPS.length : STEPS.indexOf(log.level);
+  const next = STEPS[now + direction];
+  if (next !== undefined) {
+    log.setLevel(next);
+    actions.levelChanged?.(next);
+    print(`Successfully setting log level to ${nameOf(next)}`);
+    return;
+  }
+  const [verb, end, bound] = direction > 0 ? ['increase', 'higher', 'Debug'] : ['decrease', 'lower', 'Panic'];
+  print(
+    `Attempt to ${verb} log level failed, will remain at ${nameOf(log.level)} level, ` +
+      `error: log level can not be set ${end} than ${bound}`,
+  );
+}
