@@ -133,9 +133,9 @@ export interface KeyUnlocker {
    */
   unlock(keyId: KeyId, passphrase: Secret, ttlMs: number | undefined): Promise<void>;
   /** Forgets one unlocked key, or all. @returns How many were open. */
-  lock(keyId?: KeyId): number;
+  lock(keyId?: KeyId): Promise<number>;
   /** How many keys are open now. */
-  unlockedCount(): number;
+  unlockedCount(): Promise<number>;
 }
 
 /** `ready`: can sign. Otherwise the reason, which may be shown to the operator. */

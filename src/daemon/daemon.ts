@@ -8,6 +8,7 @@ import { ConfiguredPassphrases } from '../keyring/unlock.ts';
 import { AGENT, HEALTH, KEY_MANAGEMENT, SIGNER } from '../rpc/definitions.ts';
 import type { StatusResponse } from '../rpc/messages.ts';
 import { type SignRecord, SignService } from '../signing/sign-service.ts';
+import { VERSION } from '../version.ts';
 import { Calls } from './calls.ts';
 import type { Config } from './config.ts';
 import { createGrpcServer, type GrpcServer } from './grpc-server.ts';
@@ -22,7 +23,6 @@ import { Health } from './services/health.ts';
 import { keyManagementService } from './services/key-management.ts';
 import { signerService } from './services/signer.ts';
 import { loadTlsMaterial } from './tls-files.ts';
-import { VERSION } from './version.ts';
 
 /** How often the backends are asked whether they can sign, milliseconds. */
 const HEALTH_INTERVAL_MS = 1000;
@@ -125,7 +125,7 @@ export class Daemon {
         ready: state.ready,
         reason: state.ready ? '' : state.reason,
       })),
-      unlocked_keys: this.#unlockedKeys(),
+      unlocked_keys: await this.keyring.unlockedCount(),
       log_level: this.#options.log.level,
       config_file: this.#options.config.file ?? '',
     };
@@ -172,7 +172,7 @@ export class Daemon {
 
   async #start(): Promise<void> {
     const { config, native, serves } = this.#options;
-    this.metrics.watch(this.keyring, () => this.#unlockedKeys());
+    this.metrics.watch(this.keyring);
     await this.#checkHealth();
     if (!this.#health.serving) {
       const failed = (await this.keyring.health()).flatMap(({ health }) => (health.ready ? [] : [health.reason]));
@@ -229,10 +229,6 @@ export class Daemon {
       if (!health.ready) this.#log.error({ backend: backend.name, error: health.reason }, 'backend is down');
       else this.#log.info({ backend: backend.name, location: backend.location }, 'backend is up');
     }
-  }
-
-  #unlockedKeys(): number {
-    return this.keyring.backends.reduce((count, backend) => count + (backend.unlocker?.unlockedCount() ?? 0), 0);
   }
 
   #recordSignature(record: SignRecord): void {

@@ -33,7 +33,7 @@ export class Metrics {
   }
 
   /** Gauges that are read from the keyring when somebody asks. */
-  watch(keyring: Keyring, unlockedKeys: () => number): void {
+  watch(keyring: Keyring): void {
     new Gauge({
       name: 'signet_backend_up',
       help: '1 if the backend can sign',
@@ -64,8 +64,8 @@ export class Metrics {
       name: 'signet_unlocked_keys',
       help: 'Keys that are open in memory',
       registers: [this.registry],
-      collect() {
-        this.set(unlockedKeys());
+      async collect() {
+        this.set(await keyring.unlockedCount());
       },
     });
   }

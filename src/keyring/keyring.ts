@@ -117,8 +117,17 @@ export class Keyring implements AsyncDisposable {
   }
 
   /** @returns How many keys were open. */
-  lock(keyId?: KeyId): number {
-    return this.backends.reduce((count, backend) => count + (backend.unlocker?.lock(keyId) ?? 0), 0);
+  async lock(keyId?: KeyId): Promise<number> {
+    let locked = 0;
+    for (const { unlocker } of this.backends) locked += (await unlocker?.lock(keyId)) ?? 0;
+    return locked;
+  }
+
+  /** How many keys are open in memory. */
+  async unlockedCount(): Promise<number> {
+    let open = 0;
+    for (const { unlocker } of this.backends) open += (await unlocker?.unlockedCount()) ?? 0;
+    return open;
   }
 
   async health(): Promise<readonly { readonly backend: KeyBackend; readonly health: BackendHealth }[]> {

@@ -89,8 +89,8 @@ export class FileBackend implements KeyBackend {
     this.remover = { remove: (keyId) => this.#remove(keyId) };
     this.unlocker = {
       unlock: (keyId, passphrase, ttlMs) => this.#unlockFor(keyId, passphrase, ttlMs),
-      lock: (keyId) => (keyId === undefined ? this.#unlocked.clear() : Number(this.#unlocked.drop(keyId))),
-      unlockedCount: () => this.#unlocked.size,
+      lock: async (keyId) => (keyId === undefined ? this.#unlocked.clear() : Number(this.#unlocked.drop(keyId))),
+      unlockedCount: async () => this.#unlocked.size,
     };
   }
 

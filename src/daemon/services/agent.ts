@@ -85,7 +85,7 @@ export function agentService({ calls, keyring, signing, log, status }: AgentServ
     }),
     Unlock: unary('Unlock', unlock),
     Lock: unary('Lock', async ({ key_id }: KeyIdRequest, context): Promise<LockResponse> => {
-      const locked = keyring.lock(key_id === '' ? undefined : parseKeyId(key_id));
+      const locked = await keyring.lock(key_id === '' ? undefined : parseKeyId(key_id));
       log.info({ caller: context.caller, locked }, 'keys locked');
       return { locked };
     }),

@@ -1,0 +1,30 @@
+/** stdout is data, stderr is `signet: …`. The only file of the command line that writes to either. */
+import type { SignetError } from '../errors.ts';
+
+/** Writes data as it is, with a final line break. */
+export function printData(text: string): void {
+  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+}
+
+export function printJson(value: unknown): void {
+  printData(JSON.stringify(value, null, 2));
+}
+
+/** Columns padded to their widest cell; the last is not padded. */
+export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
+  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (cells: readonly string[]) =>
+    cells.map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  ');
+  printData([header, ...rows].map(line).join('\n'));
+}
+
+export function printError(error: SignetError): void {
+  process.stderr.write(`signet: ${error.message}\n`);
+  if (error.hint !== undefined) process.stderr.write(`signet: hint: ${error.hint}\n`);
+}
+
+/** Control characters of names that others chose must not reach the terminal. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '?');
+}

@@ -1,0 +1,167 @@
+/** Typed client of the agent's socket. */
+import { type Client, credentials, Metadata, makeGenericClientConstructor, type ServiceError } from '@grpc/grpc-js';
+import { type ErrorCode, SignetError } from '../errors.ts';
+import { AGENT } from '../rpc/definitions.ts';
+import { DETAILS_TRAILER, decodeErrorInfo } from '../rpc/error-info.ts';
+import type {
+  AgentKey,
+  AgentPublicKey,
+  GenerateKeyRequest,
+  KeyIdRequest,
+  LockResponse,
+  RemoveKeyResponse,
+  SignRequest,
+  SignResponse,
+  StatusResponse,
+  UnlockRequest,
+} from '../rpc/messages.ts';
+
+/** Calls without a limit of their own end after this, milliseconds. */
+const DEFAULT_TIMEOUT_MS = 30_000;
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly timeoutMs?: number;
+}
+
+const AgentStub = makeGenericClientConstructor(AGENT, 'Agent');
+
+/** gRPC's own status codes, for answers that carry no code of ours: the connection failed, or some other server answered. */
+const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
+  1: 'CANCELLED',
+  3: 'INVALID_ARGUMENT',
+  4: 'DEADLINE_EXCEEDED',
+  5: 'KEY_NOT_FOUND',
+  7: 'PERMISSION_DENIED',
+  8: 'OVERLOADED',
+  12: 'UNSUPPORTED',
+  14: 'UNAVAILABLE',
+  16: 'UNAUTHENTICATED',
+};
+
+export class AgentClient implements Disposable {
+  readonly #client: Client;
+  readonly #socket: string;
+
+  /** Does not connect yet: the first call does. */
+  constructor(socketPath: string) {
+    this.#socket = socketPath;
+    this.#client = new AgentStub(`unix:${socketPath}`, credentials.createInsecure(), {
+      // One's own daemon on the same machine: no proxy, no service configuration from DNS.
+      'grpc.enable_http_proxy': 0,
+      'grpc.service_config_disable_resolution': 1,
+    });
+  }
+
+  status(options?: CallOptions): Promise<StatusResponse> {
+    return this.#unary('Status', {}, options);
+  }
+
+  async *listKeys(options: CallOptions = {}): AsyncIterable<AgentKey> {
+    const { path, requestSerialize, responseDeserialize } = this.#method('ListKeys');
+    const call = this.#client.makeServerStreamRequest<unknown, AgentKey>(
+      path,
+      requestSerialize,
+      responseDeserialize as (bytes: Buffer) => AgentKey,
+      {},
+      new Metadata(),
+    );
+    const abort = () => call.cancel();
+    options.signal?.addEventListener('abort', abort, { once: true });
+    if (options.signal?.aborted) abort();
+    try {
+      for await (const key of call) yield key as AgentKey;
+    } catch (error) {
+      throw this.#normalise(error);
+    } finally {
+      options.signal?.removeEventListener('abort', abort);
+      call.cancel();
+    }
+  }
+
+  findKey(keyId: string, options?: CallOptions): Promise<AgentKey> {
+    return this.#unary<KeyIdRequest, AgentKey>('FindKey', { key_id: keyId }, options);
+  }
+
+  getPublicKey(keyId: string, options?: CallOptions): Promise<AgentPublicKey> {
+    return this.#unary<KeyIdRequest, AgentPublicKey>('GetPublicKey', { key_id: keyId }, options);
+  }
+
+  generateKey(request: GenerateKeyRequest, options?: CallOptions): Promise<AgentKey> {
+    return this.#unary('GenerateKey', request, options);
+  }
+
+  removeKey(keyId: string, options?: CallOptions): Promise<RemoveKeyResponse> {
+    return this.#unary<KeyIdRequest, RemoveKeyResponse>('RemoveKey', { key_id: keyId }, options);
+  }
+
+  sign(request: SignRequest, options?: CallOptions): Promise<SignResponse> {
+    return this.#unary('Sign', request, options);
+  }
+
+  unlock(request: UnlockRequest, options?: CallOptions): Promise<Record<string, never>> {
+    return this.#unary('Unlock', request, options);
+  }
+
+  /** @param keyId '' locks every key. */
+  lock(keyId: string, options?: CallOptions): Promise<LockResponse> {
+    return this.#unary<KeyIdRequest, LockResponse>('Lock', { key_id: keyId }, options);
+  }
+
+  [Symbol.dispose](): void {
+    this.#client.close();
+  }
+
+  #method(name: string) {
+    const definition = AGENT[name];
+    if (definition === undefined) throw new SignetError('INTERNAL', `no method ${name} in the agent's API`);
+    return definition;
+  }
+
+  #unary<Request, Response>(name: string, request: Request, options: CallOptions = {}): Promise<Response> {
+    const { path, requestSerialize, responseDeserialize } = this.#method(name);
+    return new Promise((resolve, reject) => {
+      if (options.signal?.aborted) {
+        reject(new SignetError('CANCELLED', 'the call was cancelled'));
+        return;
+      }
+      const abort = () => call.cancel();
+      const call = this.#client.makeUnaryRequest<Request, Response>(
+        path,
+        requestSerialize,
+        responseDeserialize as (bytes: Buffer) => Response,
+        request,
+        { deadline: Date.now() + (options.timeoutMs ?? DEFAULT_TIMEOUT_MS) },
+        (error, response) => {
+          options.signal?.removeEventListener('abort', abort);
+          if (error !== null) reject(this.#normalise(error));
+          else resolve(response as Response);
+        },
+      );
+      options.signal?.addEventListener('abort', abort, { once: true });
+    });
+  }
+
+  /** The only place where grpc-js' errors become ours. */
+  #normalise(error: unknown): SignetError {
+    if (error instanceof SignetError) return error;
+    const { code, details, metadata } = error as ServiceError;
+    const trailer = metadata?.get(DETAILS_TRAILER)[0];
+    const info = trailer instanceof Buffer ? decodeErrorInfo(trailer) : undefined;
+    if (info !== undefined) {
+      const { hint, retriesLeft } = info;
+      return new SignetError(info.code, details, {
+        cause: error,
+        ...(hint !== undefined && { hint }),
+        ...(retriesLeft !== undefined && { retriesLeft }),
+      });
+    }
+    if (code === 14) {
+      return new SignetError('UNAVAILABLE', `no signetd answers on ${this.#socket}`, {
+        hint: 'start it with: npm start',
+        cause: error,
+      });
+    }
+    return new SignetError(CODE_OF_STATUS[code] ?? 'INTERNAL', details, { cause: error });
+  }
+}

@@ -1,0 +1,42 @@
+/** Where things are when nobody said otherwise. The command-line tools look in the same places. */
+import { isAbsolute, join } from 'node:path';
+import { SignetError } from './errors.ts';
+
+/**
+ * Docker's trust directory: `$DOCKER_CONFIG/trust`, else `~/.docker/trust`. Keys are in its folder `private`.
+ *
+ * @returns Relative if `DOCKER_CONFIG` is, as for Docker itself.
+ * @throws {SignetError} CONFIGURATION without `DOCKER_CONFIG` and `HOME`
+ */
+export function defaultTrustDir(env: NodeJS.ProcessEnv): string {
+  const dockerConfig = env['DOCKER_CONFIG'];
+  if (dockerConfig) return join(dockerConfig, 'trust');
+  return join(home(env, 'the default trust directory', 'HOME, DOCKER_CONFIG or storage.path'), '.docker', 'trust');
+}
+
+/**
+ * The agent's socket: `$SIGNET_SOCKET`, else `$XDG_RUNTIME_DIR/signet/signetd.sock`, else `~/.signet/run/signetd.sock`.
+ *
+ * @throws {SignetError} CONFIGURATION if `SIGNET_SOCKET` is relative (daemon and tools run in different folders), or if
+ *   none of the three variables is set
+ */
+export function defaultAgentSocket(env: NodeJS.ProcessEnv): string {
+  const socket = env['SIGNET_SOCKET'];
+  if (socket) {
+    if (isAbsolute(socket)) return socket;
+    throw new SignetError('CONFIGURATION', 'SIGNET_SOCKET is not an absolute path', {
+      hint: 'set SIGNET_SOCKET to the full path of the socket',
+    });
+  }
+  const runtimeDir = env['XDG_RUNTIME_DIR'];
+  // XDG Base Directory Specification 0.8: a relative path there is invalid and must be ignored.
+  if (runtimeDir && isAbsolute(runtimeDir)) return join(runtimeDir, 'signet', 'signetd.sock');
+  const remedy = 'HOME, XDG_RUNTIME_DIR, SIGNET_SOCKET or agent.socket';
+  return join(home(env, "the default place of the agent's socket", remedy), '.signet', 'run', 'signetd.sock');
+}
+
+function home(env: NodeJS.ProcessEnv, what: string, remedy: string): string {
+  const directory = env['HOME'];
+  if (directory) return directory;
+  throw new SignetError('CONFIGURATION', `HOME is not set, ${what} is unknown`, { hint: `set ${remedy}` });
+}
