@@ -203,6 +203,7 @@ export class Daemon {
     if (serves.server && config.server !== undefined) {
       const { grpcAddr, maxConnections } = config.server;
       const material = await loadTlsMaterial(config.server);
+      for (const warning of material.warnings) this.#log.warn(warning);
       const inject = this.#serve(shared);
       this.#tls = await listenTls({ ...grpcAddr, maxConnections }, material, {
         peers: this.#peers,

@@ -68,8 +68,9 @@ function readJson(text: string, fail: Fail): unknown {
 }
 
 function readYaml(text: string, fail: Fail): unknown {
+  if (mayNestDeeply(text)) throw fail('nested too deeply', 1, 1);
   // `merge`: YAML 1.1's `<<`, which viper's parser knows and YAML 1.2 dropped. `logLevel`: no process warnings that
-  // quote the file. The library itself stops at a stack's depth.
+  // quote the file.
   const document = parseYamlDocument(text, { merge: true, prettyErrors: true, logLevel: 'error' });
   const [error] = document.errors;
   if (error !== undefined) {
@@ -83,6 +84,17 @@ function readYaml(text: string, fail: Fail): unknown {
     // An alias without its anchor, or aliases that unfold into a bomb.
     throw fail('aliases that cannot be resolved', 1, 1);
   }
+}
+
+/**
+ * A cheap upper bound: brackets anywhere, plus indentation, plus indicators in one line.
+ *
+ * The YAML library recurses. It catches the end of the stack, but V8 aborts the process when that comes while a regular
+ * expression is compiled.
+ */
+function mayNestDeeply(text: string): boolean {
+  const brackets = text.match(/[[{]/g)?.length ?? 0;
+  return brackets > 256 || /^ {65}/m.test(text) || /^ *(?:[-?:][ \t]+){9}/m.test(text);
 }
 
 function readToml(text: string, fail: Fail): unknown {
