@@ -39,7 +39,10 @@ export interface Interaction {
 
 /** Who asks, for how long, and whom to ask back. */
 export interface SignContext {
+  /** Aborts when the caller has gone. May be made on first use: for a mere look there is `cancellation.ts`. */
   readonly signal?: AbortSignal | undefined;
+  /** The same as `signal.aborted`, where the maker of the context knows it without a signal. */
+  readonly cancelled?: boolean | undefined;
   /** Milliseconds since the epoch. */
   readonly deadline?: number | undefined;
   /** For logs and policy: a certificate's subject, a Unix peer. */

@@ -34,12 +34,15 @@ export interface MethodOptions {
 
 type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
 
+/** One reason for all: making an exception costs more than the rest of the call. */
+const GONE = new SignetError('CANCELLED', 'the call was cancelled');
+
 /** Of one call. The abort signal is made only if somebody asks for it: most signatures never do. */
 export class CallContext implements SignContext {
   readonly caller: string;
   readonly deadline: number;
   #controller: AbortController | undefined;
-  #aborted = false;
+  cancelled = false;
 
   constructor(caller: string, deadline: number) {
     this.caller = caller;
@@ -49,14 +52,14 @@ export class CallContext implements SignContext {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      if (this.#aborted) this.#controller.abort();
+      if (this.cancelled) this.#controller.abort(GONE);
     }
     return this.#controller.signal;
   }
 
   abort(): void {
-    this.#aborted = true;
-    this.#controller?.abort();
+    this.cancelled = true;
+    this.#controller?.abort(GONE);
   }
 }
 
@@ -171,7 +174,9 @@ export class Calls {
       context.abort();
       answer(status, () => refuse(status));
     }, callTimeoutMs);
+    // grpc-js emits this at the end of every call, also of an answered one.
     call.on('cancelled', () => {
+      if (answered) return;
       context.abort();
       answer(null, () => undefined);
     });

@@ -162,7 +162,7 @@ export class Daemon {
     for (const listener of this.#listeners) if (listener.kind !== 'metrics') await listener.close();
     await sleep(Math.min(LAME_DUCK_MS, graceMs));
     const left = () => Math.max(0, deadline - performance.now());
-    const abandoned = await Promise.race([this.#calls.drain().then(() => false), sleep(left()).then(() => true)]);
+    const abandoned = !(await endsWithin(this.#calls.drain(), left()));
     if (abandoned) this.#log.warn({ calls: this.#calls.inFlight }, 'calls cut off: server.drain_timeout');
     this.#health.close();
     await Promise.all(this.#servers.map((server) => server.close(abandoned ? 0 : Math.max(left(), 500))));
@@ -272,6 +272,19 @@ async function openPassphrases(config: Config, env: NodeJS.ProcessEnv): Promise<
 /** Microseconds are enough for a log. */
 function round(milliseconds: number): number {
   return Math.round(milliseconds * 1000) / 1000;
+}
+
+/** @returns Whether `work` ended in time. Leaves no timer behind, which would keep the process alive. */
+async function endsWithin(work: Promise<void>, milliseconds: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), milliseconds);
+  });
+  try {
+    return await Promise.race([work.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function sleep(milliseconds: number): Promise<void> {

@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer, type TlsOptions, type Server as TlsServer } from 'node:tls';
+import { createSecureContext, createServer as createTlsServer, type TlsOptions, type Server as TlsServer } from 'node:tls';
 import { fromNodeError } from '../errors.ts';
 import type { Logger } from './log.ts';
 import type { Native } from './native.ts';
@@ -61,6 +61,7 @@ export async function listenTls(
     ALPNProtocols: ['h2'],
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
   });
+  useMaterial(server, material);
   server.maxConnections = options.maxConnections;
   server.on('secureConnection', (socket) => {
     socket.on('error', (error) => log.debug({ peer: socket.remoteAddress, error: error.message }, 'connection failed'));
@@ -79,7 +80,7 @@ export async function listenTls(
   return {
     kind: 'grpc',
     address: addressOf(server),
-    reload: (next) => server.setSecureContext(contextOptions(next)),
+    reload: (next) => useMaterial(server, next),
     close: () => closed(server),
   };
 }
@@ -110,6 +111,14 @@ export async function listenUnix(
       await closed(server);
     },
   };
+}
+
+/**
+ * `tls.Server` of Node 20 drops `allowPartialTrustChain`, `createSecureContext` honours it; the server keeps its context
+ * in this one field (test/integration/tls.test.ts guards it: Notary's stock deployment).
+ */
+function useMaterial(server: TlsServer, material: TlsMaterial): void {
+  Object.assign(server, { _sharedCreds: createSecureContext(contextOptions(material)) });
 }
 
 function contextOptions({ cert, key, clientCa }: TlsMaterial): TlsOptions {

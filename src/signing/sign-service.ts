@@ -94,6 +94,9 @@ class ObservedContext implements SignContext {
   get signal(): AbortSignal | undefined {
     return this.#context.signal;
   }
+  get cancelled(): boolean | undefined {
+    return this.#context.cancelled;
+  }
   get deadline(): number | undefined {
     return this.#context.deadline;
   }

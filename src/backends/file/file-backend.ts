@@ -25,6 +25,7 @@ import type {
   PassphraseSource,
   SignContext,
 } from '../backend.ts';
+import { throwIfCancelled } from '../cancellation.ts';
 import { createFileDurably, removeAbandonedFiles, removeFileDurably } from '../durable-file.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { type UnlockedKey, UnlockedKeys } from '../unlocked-keys.ts';
@@ -134,7 +135,7 @@ export class FileBackend implements KeyBackend {
 
   async sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
     const open = await this.#open(keyId, context);
-    throwIfAborted(context);
+    throwIfCancelled(context);
     context.onStart?.();
     return open.key.sign(input);
   }
@@ -157,10 +158,9 @@ export class FileBackend implements KeyBackend {
     if (open === undefined) return undefined;
     const now = performance.now();
     if (now - open.facts.checkedAt < REVALIDATE_MS) return open;
-    if (await this.#directory.isCurrent(open.facts.file)) {
-      open.facts.checkedAt = now;
-      return open;
-    }
+    // Set before the answer: of many callers at once, one looks.
+    open.facts.checkedAt = now;
+    if (await this.#directory.isCurrent(open.facts.file)) return open;
     this.#unlocked.drop(keyId);
     return undefined;
   }
@@ -241,7 +241,7 @@ export class FileBackend implements KeyBackend {
         throw new SignetError('KEY_EXISTS', `key ${key.keyId} exists in ${this.location}`);
       }
       const text = await this.#seal(key, owner, given);
-      throwIfAborted(context);
+      throwIfCancelled(context);
       await createFileDurably(this.#directory.pathOf(key.keyId), text);
       const file = await this.#mustFind(key.keyId);
       return this.#keep(file, key).facts.info;
@@ -283,8 +283,4 @@ export class FileBackend implements KeyBackend {
     if (file === undefined) throw new SignetError('KEY_NOT_FOUND', `no key ${keyId} in ${this.location}`);
     return file;
   }
-}
-
-function throwIfAborted(context: SignContext): void {
-  if (context.signal?.aborted) throw new SignetError('CANCELLED', 'the call was cancelled');
 }

@@ -13,6 +13,7 @@ import type {
   KeyRemover,
   SignContext,
 } from '../backend.ts';
+import { throwIfCancelled } from '../cancellation.ts';
 
 interface Entry {
   readonly key: PrivateKey;
@@ -62,7 +63,7 @@ export class MemoryBackend implements KeyBackend {
 
   async sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
     const { key } = this.#get(keyId);
-    if (context.signal?.aborted) throw new SignetError('CANCELLED', 'the call was cancelled');
+    throwIfCancelled(context);
     context.onStart?.();
     return key.sign(input);
   }
