@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-// Three projects: `unit` and `conformance` need nothing but Node; `integration` starts the real programs.
+// `unit` and `conformance` need nothing but Node and openssl; `integration` and `cli` start the real programs.
 const project = (name: string, extra: object = {}) => ({
   test: { name, include: [`test/${name}/**/*.test.ts`], ...extra },
 });
