@@ -10,7 +10,10 @@ export const DETAILS_TRAILER = 'grpc-status-details-bin';
 const DOMAIN = 'signet';
 const TYPE_URL = 'type.googleapis.com/google.rpc.ErrorInfo';
 
-const ROOT = protobuf.loadSync(fileURLToPath(new URL('../../proto/google/rpc/status.proto', import.meta.url)));
+const ROOT = new protobuf.Root().loadSync(
+  fileURLToPath(new URL('../../proto/google/rpc/status.proto', import.meta.url)),
+  { keepCase: true }, // names as in the .proto, as in `definitions.ts`
+);
 const STATUS = ROOT.lookupType('google.rpc.Status');
 const ERROR_INFO = ROOT.lookupType('google.rpc.ErrorInfo');
 
