@@ -20,7 +20,7 @@ export interface KeyInfo {
   /** Where the private half lives: a file path, an RFC 7512 URI, a table; never a secret. */
   readonly location: string;
   readonly needs: { readonly pin: boolean; readonly touch: boolean; readonly passphrase: boolean };
-  /** Absent when the home does not tell it before the key is unlocked (ADR 0006); then ask `publicKey()`. */
+  /** Absent when the home does not tell it before the key is unlocked (ADR 0007); then ask `publicKey()`. */
   readonly publicKey?: PublicKey;
 }
 
