@@ -132,9 +132,14 @@ async function runWorker(
 ): Promise<number> {
   let daemon: Daemon | undefined;
   const supervisor = serveSupervisor((order) => {
-    if (order.type === 'drain') end(0);
-    else if (order.type === 'reload') void daemon?.reload();
-    else log.setLevel(order.level);
+    switch (order.type) {
+      case 'drain':
+        return end(0);
+      case 'reload':
+        return void daemon?.reload();
+      case 'level':
+        return log.setLevel(order.level);
+    }
   });
   // Ctrl-C reaches the whole group; only the supervisor decides.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const)

@@ -110,7 +110,7 @@ function living(): Worker[] {
   return Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
 }
 
-/** In a worker: answers the supervisor, and ends when it is gone. */
+/** In a worker: obeys the supervisor, and ends when it is gone. prom-client's messages share the channel. */
 export function serveSupervisor(handle: (order: WorkerOrder) => void): { report(report: WorkerReport): void } {
   process.on('message', (order: WorkerOrder) => handle(order));
   process.on('disconnect', () => handle({ type: 'drain' }));
