@@ -141,7 +141,6 @@ export function isErrorCode(text: string): text is ErrorCode {
  * a failed backend, never a missing key.
  */
 const CODE_OF_ERRNO: Readonly<Record<string, ErrorCode>> = {
-  EEXIST: 'KEY_EXISTS',
   ABORT_ERR: 'CANCELLED',
 };
 

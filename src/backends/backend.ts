@@ -58,6 +58,11 @@ export interface KeyRequest {
   readonly gun: string;
   /** For homes that seal keys: the passphrase for this one. Otherwise the home's `PassphraseSource` decides. */
   readonly passphrase?: Secret;
+  /**
+   * CreateKey's contract with notary-server: a key for the same role, GUN and algorithm that has never signed may be
+   * given again. Homes that do not know which keys have signed always make a new one.
+   */
+  readonly reuseUnused?: boolean;
 }
 
 /** Where a home that seals its keys gets passphrases from. Implemented in `keyring/unlock.ts`. */

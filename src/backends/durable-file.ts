@@ -11,6 +11,9 @@ import { fromNodeError, SignetError } from '../errors.ts';
 /** `.` hides them, `.tmp` keeps them out of Notary's `*.key` listing, the pid tells whose they are. */
 const TEMPORARY = /^\.signet-(\d{1,10})-[0-9a-f]{16}\.tmp$/;
 
+/** Temporary files that this process is writing. A leftover may bear our pid: in a container it is always the same. */
+const writing = new Set<string>();
+
 /**
  * Creates a file of mode 0600 that did not exist, durably. A crash at any moment leaves no file or the whole file.
  *
@@ -18,7 +21,9 @@ const TEMPORARY = /^\.signet-(\d{1,10})-[0-9a-f]{16}\.tmp$/;
  */
 export async function createFileDurably(path: string, content: string | Uint8Array): Promise<void> {
   const directory = dirname(path);
-  const temporary = join(directory, `.signet-${process.pid}-${randomBytes(8).toString('hex')}.tmp`);
+  const name = `.signet-${process.pid}-${randomBytes(8).toString('hex')}.tmp`;
+  const temporary = join(directory, name);
+  writing.add(name);
   try {
     const file = await open(temporary, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600);
     try {
@@ -29,9 +34,11 @@ export async function createFileDurably(path: string, content: string | Uint8Arr
     }
     await link(temporary, path);
   } catch (error) {
-    throw fromNodeError(error, `cannot create ${path}`);
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fromNodeError(error, `cannot create ${path}`);
+    throw new SignetError('KEY_EXISTS', `${path} exists`, { cause: error });
   } finally {
     await unlink(temporary).catch(() => undefined); // gone already, or collected at the next start
+    writing.delete(name);
   }
   await syncDirectory(directory);
 }
@@ -66,7 +73,7 @@ export async function removeAbandonedFiles(directory: string): Promise<number> {
   let removed = 0;
   for await (const entry of await opendir(directory)) {
     const pid = TEMPORARY.exec(entry.name)?.[1];
-    if (pid === undefined || isAlive(Number(pid))) continue;
+    if (pid === undefined || isBeingWritten(entry.name, Number(pid))) continue;
     await unlink(join(directory, entry.name)).then(
       () => removed++,
       () => undefined, // another daemon was faster
@@ -75,8 +82,8 @@ export async function removeAbandonedFiles(directory: string): Promise<number> {
   return removed;
 }
 
-function isAlive(pid: number): boolean {
-  if (pid === process.pid) return true;
+function isBeingWritten(name: string, pid: number): boolean {
+  if (pid === process.pid) return writing.has(name);
   try {
     process.kill(pid, 0);
     return true;
@@ -86,11 +93,18 @@ function isAlive(pid: number): boolean {
 }
 
 /** Reads at most `limitBytes`. @throws {SignetError} INTEGRITY if the file is larger */
-export async function readBoundedFile(path: string, limitBytes: number): Promise<Buffer | undefined> {
+export async function readBoundedFile(
+  path: string,
+  limitBytes: number,
+  links: 'refuse' | 'follow' = 'refuse',
+): Promise<Buffer | undefined> {
   let file: Awaited<ReturnType<typeof open>>;
   try {
     // O_NONBLOCK: a FIFO that somebody put here must not hang the daemon. O_NOFOLLOW: Notary ignores links, so do we.
-    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    file = await open(
+      path,
+      constants.O_RDONLY | constants.O_NONBLOCK | (links === 'refuse' ? constants.O_NOFOLLOW : 0),
+    );
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ENOENT' || code === 'ELOOP') return undefined;

@@ -1,5 +1,6 @@
 /**
- * Keys that are open: bounded in number (least recently used goes first) and in time, dropped keys are disposed of.
+ * Keys that are open: bounded in number (roughly the least recently used goes first) and in time; dropped keys are disposed
+ * of.
  *
  * Shared by the homes that seal keys in software. Time is a parameter, so that tests need not wait.
  */
@@ -61,6 +62,12 @@ export class UnlockedKeys<Facts> implements Disposable {
       this.#slots.set(keyId, slot);
     }
     return slot;
+  }
+
+  /** As `get`, but neither prolongs the key's time nor counts as use. */
+  peek(keyId: KeyId): UnlockedKey<Facts> | undefined {
+    const slot = this.#slots.get(keyId);
+    return slot === undefined || slot.expiresAt <= this.#now() ? undefined : slot;
   }
 
   /**

@@ -13,7 +13,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { NewKeyPassphrase, PassphraseSource } from '../backends/backend.ts';
-import { createFileDurably, readBoundedFile } from '../backends/durable-file.ts';
+import { createFileDurably, readBoundedFile, removeAbandonedFiles } from '../backends/durable-file.ts';
 import { KDF_ITERATIONS } from '../crypto/key-pem.ts';
 import { Secret } from '../crypto/secret.ts';
 import { fromNodeError, SignetError } from '../errors.ts';
@@ -62,11 +62,13 @@ export class ConfiguredPassphrases implements PassphraseSource {
    */
   static async open(options: PassphraseOptions): Promise<ConfiguredPassphrases> {
     const passphrases = new ConfiguredPassphrases(options);
+    const { randomFile } = options;
+    if (randomFile !== undefined) await removeAbandonedFiles(dirname(randomFile)).catch(() => undefined); // none yet
+    let isConfigured = false;
     for (const source of passphrases.#storage) {
       using secret = await source.read();
-      if (secret !== undefined) return passphrases;
-      if (!source.random) continue;
-      await createRandomPassphrase(source.name);
+      if (secret !== undefined) isConfigured = true;
+      else if (source.random && !isConfigured) await createRandomPassphrase(source.name);
     }
     return passphrases;
   }
@@ -88,7 +90,7 @@ export class ConfiguredPassphrases implements PassphraseSource {
       for (const source of sources) {
         const secret = await source.read();
         if (secret === undefined) continue;
-        if (found.some((other) => Buffer.from(other.bytes()).equals(secret.bytes()))) secret.dispose();
+        if (found.some((other) => Buffer.compare(other.bytes(), secret.bytes()) === 0)) secret.dispose();
         else found.push(secret);
       }
     } catch (error) {
@@ -184,16 +186,20 @@ function privateFile(path: string): Source {
           hint: `run: chmod 600 ${path}`,
         });
       }
-      const secret = await readPassphrase(path);
+      // Links are followed: orchestrators mount secrets as links to the current version.
+      const secret = await readPassphrase(path, 'follow').catch((error: unknown) => {
+        const why = error instanceof SignetError ? error.message : 'cannot be read';
+        throw new SignetError('CONFIGURATION', `storage.passphrase_file: ${why}`, { cause: error });
+      });
       if (secret !== undefined) return secret;
-      throw new SignetError('CONFIGURATION', `storage.passphrase_file ${path} is empty or a symbolic link`);
+      throw new SignetError('CONFIGURATION', `storage.passphrase_file ${path} is empty`);
     },
   };
 }
 
 /** The content without its final line break. @returns Undefined if the file is missing or empty. */
-async function readPassphrase(path: string): Promise<Secret | undefined> {
-  const content = await readBoundedFile(path, MAX_PASSPHRASE_BYTES);
+async function readPassphrase(path: string, links: 'refuse' | 'follow' = 'refuse'): Promise<Secret | undefined> {
+  const content = await readBoundedFile(path, MAX_PASSPHRASE_BYTES, links);
   if (content === undefined) return undefined;
   let end = content.length;
   if (content[end - 1] === 0x0a) end--;
@@ -210,5 +216,10 @@ async function createRandomPassphrase(path: string): Promise<void> {
     // Another daemon's first start was faster: its passphrase is as good.
     const failure = fromNodeError(error, `cannot create ${path}`);
     if (failure.code !== 'KEY_EXISTS') throw failure;
+    using secret = await readPassphrase(path);
+    if (secret !== undefined) return;
+    throw new SignetError('CONFIGURATION', `the passphrase file ${path} is empty or a symbolic link`, {
+      hint: 'restore it from a backup, or remove it if no key was sealed with it',
+    });
   }
 }

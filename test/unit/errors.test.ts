@@ -63,7 +63,7 @@ describe('fromNodeError', () => {
   });
 
   it.each([
-    ['EEXIST', 'KEY_EXISTS'],
+    ['EEXIST', 'UNAVAILABLE'],
     ['ABORT_ERR', 'CANCELLED'],
     ['ENOENT', 'UNAVAILABLE'],
     ['EIO', 'UNAVAILABLE'],

@@ -30,6 +30,7 @@ import { createFileDurably, removeAbandonedFiles, removeFileDurably } from '../d
 import { SingleFlight } from '../single-flight.ts';
 import { type UnlockedKey, UnlockedKeys } from '../unlocked-keys.ts';
 import { KeyDirectory, type KeyFile } from './key-directory.ts';
+import { Refusals } from './refusals.ts';
 
 /** An open key's file is looked at again at most this often, in milliseconds: the bound within which a change is seen. */
 const REVALIDATE_MS = 200;
@@ -69,6 +70,7 @@ export class FileBackend implements KeyBackend {
   readonly #passphrases: PassphraseSource;
   readonly #unlocked: UnlockedKeys<Facts>;
   readonly #opening = new SingleFlight<KeyId, Open>();
+  readonly #refusals = new Refusals();
   readonly #derivations = pLimit(DERIVATIONS_AT_ONCE);
   readonly #onUnreadable: (path: string, error: SignetError) => void;
 
@@ -147,7 +149,7 @@ export class FileBackend implements KeyBackend {
   /** Public facts of a file; the public half only while the key is open. */
   #describe(file: KeyFile): KeyInfo {
     const { keyId, role, gun, path: location } = file;
-    const open = this.#unlocked.get(keyId);
+    const open = this.#unlocked.peek(keyId);
     const needs = { pin: false, touch: false, passphrase: file.pem.sealed };
     return { keyId, role, gun, location, needs, ...(open && { publicKey: open.facts.info.publicKey }) };
   }
@@ -160,7 +162,13 @@ export class FileBackend implements KeyBackend {
     if (now - open.facts.checkedAt < REVALIDATE_MS) return open;
     // Set before the answer: of many callers at once, one looks.
     open.facts.checkedAt = now;
-    if (await this.#directory.isCurrent(open.facts.file)) return open;
+    const isCurrent = await this.#directory.isCurrent(open.facts.file).catch((error: unknown) => {
+      open.facts.checkedAt = Number.NEGATIVE_INFINITY; // not looked at: the next caller is told as well
+      throw error;
+    });
+    // Locked, evicted or replaced meanwhile: then this key is disposed of.
+    if (this.#unlocked.peek(keyId) !== open) return undefined;
+    if (isCurrent) return open;
     this.#unlocked.drop(keyId);
     return undefined;
   }
@@ -180,6 +188,7 @@ export class FileBackend implements KeyBackend {
   }
 
   async #unseal(file: KeyFile, context: SignContext): Promise<PrivateKey> {
+    if (context.interaction === undefined) this.#refusals.check(file);
     const candidates = await this.#passphrases.candidates(file);
     try {
       for (const passphrase of candidates) {
@@ -189,17 +198,22 @@ export class FileBackend implements KeyBackend {
     } finally {
       for (const passphrase of candidates) passphrase.dispose();
     }
+    let tried = candidates.length;
     for (let attempt = 0; attempt < MAX_QUESTIONS; attempt++) {
       using passphrase = await context.interaction?.passphrase(file, attempt, context.signal);
       if (passphrase === undefined) break;
+      tried++;
       const key = await this.#try(file, passphrase);
       if (key !== undefined) return key;
     }
-    throw candidates.length > 0
-      ? new SignetError('PASSPHRASE_INCORRECT', `no configured passphrase opens ${file.path}`, {
-          hint: 'unlock the key, or configure the passphrase it was sealed with',
-        })
-      : new SignetError('PASSPHRASE_REQUIRED', `${file.path} needs a passphrase`, { hint: 'unlock the key first' });
+    if (tried === 0) {
+      const hint = 'unlock the key first';
+      throw new SignetError('PASSPHRASE_REQUIRED', `${file.path} needs a passphrase`, { hint });
+    }
+    const hint = 'unlock the key, or configure the passphrase it was sealed with';
+    const refusal = new SignetError('PASSPHRASE_INCORRECT', `no passphrase at hand opens ${file.path}`, { hint });
+    this.#refusals.remember(file, refusal);
+    throw refusal;
   }
 
   /** @returns Undefined if the passphrase is not the right one. */
@@ -220,7 +234,7 @@ export class FileBackend implements KeyBackend {
     }
     const needs = { pin: false, touch: false, passphrase: file.pem.sealed };
     const info = { keyId, role, gun, location, needs, publicKey: key.publicKey };
-    return this.#unlocked.put(keyId, key, { file, info, checkedAt: performance.now() }, limitMs);
+    return this.#unlocked.put(keyId, key, { file, info, checkedAt: file.readAt }, limitMs);
   }
 
   async #unlockFor(keyId: KeyId, passphrase: Secret, ttlMs: number | undefined): Promise<void> {

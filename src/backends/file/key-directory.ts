@@ -34,6 +34,8 @@ export interface KeyFile {
   readonly keyId: KeyId;
   readonly path: string;
   readonly identity: FileIdentity;
+  /** performance.now() before it was read: deriving its key may take longer than a change stays unseen. */
+  readonly readAt: number;
   readonly pem: KeyPem;
   readonly role: string;
   readonly gun: string;
@@ -49,7 +51,8 @@ interface Place {
 
 export class KeyDirectory {
   readonly path: string;
-  #legacy = new Map<KeyId, Place>();
+  /** Of a key that has several copies there, the first is read. */
+  #legacy = new Map<KeyId, Place[]>();
   #legacyReadAt = Number.NEGATIVE_INFINITY;
   readonly #legacyRefresh = new SingleFlight<string, void>();
 
@@ -66,7 +69,10 @@ export class KeyDirectory {
     try {
       await mkdir(this.path, { recursive: true, mode: 0o700 });
     } catch (error) {
-      throw fromNodeError(error, `cannot create the key directory ${this.path}`);
+      // Something else is there: said below.
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
+        throw fromNodeError(error, `cannot create the key directory ${this.path}`);
+      }
     }
     const stats = await this.#stat();
     if (!stats.isDirectory()) throw new SignetError('CONFIGURATION', `${this.path} is not a directory`);
@@ -106,11 +112,14 @@ export class KeyDirectory {
     const flat = await this.#read({ keyId, path: this.pathOf(keyId), role: '', gun: '' });
     if (flat !== undefined) return flat;
     await this.#refreshLegacy();
-    const place = this.#legacy.get(keyId);
+    const [place] = this.#legacy.get(keyId) ?? [];
     const legacy = place === undefined ? undefined : await this.#read(place);
+    if (legacy !== undefined) return legacy;
+    // Once more: notary may have moved it here from a legacy layout since the first look.
+    const moved = await this.#read({ keyId, path: this.pathOf(keyId), role: '', gun: '' });
     // A directory that went away (an unmounted volume) must not look like one without keys.
-    if (legacy === undefined) await this.check();
-    return legacy;
+    if (moved === undefined) await this.check();
+    return moved;
   }
 
   /**
@@ -120,7 +129,7 @@ export class KeyDirectory {
    */
   async locate(keyId: KeyId): Promise<readonly string[]> {
     await this.#refreshLegacy();
-    const paths = [this.pathOf(keyId), this.#legacy.get(keyId)?.path].filter((path) => path !== undefined);
+    const paths = [this.pathOf(keyId), ...(this.#legacy.get(keyId) ?? []).map(({ path }) => path)];
     const present: string[] = [];
     for (const path of paths) if ((await statsOf(path))?.isFile()) present.push(path);
     if (present.length === 0) await this.check();
@@ -130,7 +139,7 @@ export class KeyDirectory {
   /** @returns Whether `file` is unchanged on disk. @throws {SignetError} UNAVAILABLE */
   async isCurrent(file: { readonly path: string; readonly identity: FileIdentity }): Promise<boolean> {
     const stats = await statsOf(file.path);
-    return stats?.isFile() === true && sameFile(identityOf(stats), file.identity);
+    return stats?.isFile() === true && isSameFile(identityOf(stats), file.identity);
   }
 
   /**
@@ -164,13 +173,14 @@ export class KeyDirectory {
     try {
       for await (const entry of await opendir(this.path)) {
         const place = entry.isFile() ? placeOf(join(this.path, entry.name), '') : undefined;
-        if (place !== undefined) yield place;
+        // `<key ID>_role.key` is a name of the legacy layouts only: here nobody would find it again.
+        if (place !== undefined && place.path === this.pathOf(place.keyId)) yield place;
       }
     } catch (error) {
       throw fromNodeError(error, `cannot read the key directory ${this.path}`);
     }
     await this.#refreshLegacy();
-    yield* this.#legacy.values();
+    for (const [place] of this.#legacy.values()) if (place !== undefined) yield place;
   }
 
   /** Who comes while it runs waits for it: a half-read index must not look like an absent key. */
@@ -178,14 +188,14 @@ export class KeyDirectory {
     return this.#legacyRefresh.run('', async () => {
       const now = performance.now();
       if (now - this.#legacyReadAt < LEGACY_REFRESH_MS) return;
-      const found = new Map<KeyId, Place>();
+      const found = new Map<KeyId, Place[]>();
       for (const name of LEGACY_DIRECTORIES) await this.#walk(join(this.path, name), name, found, 0);
       this.#legacy = found;
       this.#legacyReadAt = now;
     });
   }
 
-  async #walk(directory: string, top: string, found: Map<KeyId, Place>, depth: number): Promise<void> {
+  async #walk(directory: string, top: string, found: Map<KeyId, Place[]>, depth: number): Promise<void> {
     if (depth > MAX_DEPTH) return;
     try {
       for await (const entry of await opendir(directory)) {
@@ -194,7 +204,7 @@ export class KeyDirectory {
         if (!entry.isFile()) continue;
         const gun = top === 'tuf_keys' ? relative(join(this.path, top), directory).split(sep).join('/') : '';
         const place = placeOf(path, gun);
-        if (place !== undefined && !found.has(place.keyId)) found.set(place.keyId, place);
+        if (place !== undefined) found.set(place.keyId, [...(found.get(place.keyId) ?? []), place]);
       }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
@@ -203,6 +213,7 @@ export class KeyDirectory {
   }
 
   async #read(place: Place): Promise<KeyFile | undefined> {
+    const readAt = performance.now();
     // Identity first: a file replaced between the two calls is then seen as changed, and read again.
     const stats = await statsOf(place.path);
     if (stats === undefined || !stats.isFile()) return undefined;
@@ -213,6 +224,7 @@ export class KeyDirectory {
       keyId: place.keyId,
       path: place.path,
       identity: identityOf(stats),
+      readAt,
       pem,
       role: pem.role || place.role,
       gun: pem.gun || place.gun,
@@ -249,7 +261,8 @@ function identityOf(stats: Stats): FileIdentity {
   return { inode: stats.ino, sizeBytes: stats.size, modifiedMs: stats.mtimeMs, changedMs: stats.ctimeMs };
 }
 
-function sameFile(a: FileIdentity, b: FileIdentity): boolean {
+/** Whether nothing has written to the file in between. */
+export function isSameFile(a: FileIdentity, b: FileIdentity): boolean {
   return (
     a.inode === b.inode && a.sizeBytes === b.sizeBytes && a.modifiedMs === b.modifiedMs && a.changedMs === b.changedMs
   );

@@ -1,0 +1,190 @@
+import { describe, expect, it } from 'vitest';
+import type { KeyBackend, KeyGenerator, SignContext } from '../../../src/backends/backend.ts';
+import { MemoryBackend } from '../../../src/backends/memory/memory-backend.ts';
+import { parseKeyId } from '../../../src/crypto/key-id.ts';
+import { Secret } from '../../../src/crypto/secret.ts';
+import { Keyring } from '../../../src/keyring/keyring.ts';
+import { FAKE_PUBLIC_KEY, failedBackend, fakeBackend, fakeKeyInfo } from '../../support/fake-backend.ts';
+
+const CONTEXT: SignContext = { caller: 'test' };
+const KEY_ID = parseKeyId('a'.repeat(64));
+const DOWN = { code: 'UNAVAILABLE', message: 'yubikey is down' };
+
+const holding = (members: Partial<KeyBackend> = {}) =>
+  fakeBackend({ find: async (keyId) => fakeKeyInfo(keyId), ...members });
+
+function keyringOf(
+  backends: readonly KeyBackend[],
+  placement: Record<string, string[]> = { '*': ['storage'] },
+): Keyring {
+  const storage = backends.at(-1);
+  if (storage === undefined) throw new Error('no backend');
+  return new Keyring({ backends, storage, placement: new Map(Object.entries(placement)) });
+}
+
+function generating(name: string, algorithms: KeyGenerator['algorithms'], made: string[] = []): KeyBackend {
+  const generate: KeyGenerator['generate'] = async () => {
+    made.push(name);
+    return { ...fakeKeyInfo(KEY_ID), publicKey: FAKE_PUBLIC_KEY };
+  };
+  return fakeBackend({ name, generator: { algorithms, generate } });
+}
+
+describe('finding a key', () => {
+  it('takes the first backend that has it', async () => {
+    const [empty, first, second] = [fakeBackend(), holding({ name: 'file' }), holding()];
+    expect((await keyringOf([empty, first, second]).find(KEY_ID))?.backend).toBe(first);
+  });
+
+  it('is possible while another backend is down', async () => {
+    const present = holding();
+    for (const backends of [
+      [failedBackend('yubikey'), present],
+      [present, failedBackend('yubikey')],
+    ]) {
+      expect((await keyringOf(backends).locate(KEY_ID)).backend).toBe(present);
+    }
+  });
+
+  it('fails with the failure of a backend that could not be asked: that is not "not found"', async () => {
+    const keyring = keyringOf([fakeBackend(), failedBackend('yubikey'), failedBackend('file')]);
+    await expect(keyring.find(KEY_ID)).rejects.toMatchObject(DOWN);
+    await expect(keyring.locate(KEY_ID)).rejects.toMatchObject(DOWN);
+  });
+
+  it('finds nothing only if every backend says so', async () => {
+    const keyring = keyringOf([fakeBackend(), fakeBackend()]);
+    expect(await keyring.find(KEY_ID)).toBeUndefined();
+    await expect(keyring.locate(KEY_ID)).rejects.toMatchObject({ code: 'KEY_NOT_FOUND', message: `no key ${KEY_ID}` });
+  });
+
+  it('asks for the public half only where it is not told', async () => {
+    const told = { algorithm: 'rsa', bytes: new Uint8Array(1) } as const;
+    const keyring = keyringOf([fakeBackend()]);
+    const located = { backend: holding(), info: fakeKeyInfo(KEY_ID) };
+    expect(await keyring.publicKey(located, CONTEXT)).toBe(FAKE_PUBLIC_KEY);
+    expect(await keyring.publicKey({ ...located, info: { ...located.info, publicKey: told } }, CONTEXT)).toBe(told);
+  });
+});
+
+describe('listing', () => {
+  it('fails when a backend cannot be listed, rather than leave its keys out', async () => {
+    const all = async () => {
+      for await (const _ of keyringOf([fakeBackend(), failedBackend('yubikey')]).list());
+    };
+    await expect(all()).rejects.toMatchObject(DOWN);
+  });
+});
+
+describe('making a key', () => {
+  const request = { algorithm: 'ecdsa', role: 'root', gun: '' } as const;
+
+  it("goes to the first backend of the role's rule that makes such keys", async () => {
+    const made: string[] = [];
+    const backends = [generating('yubikey', ['ecdsa'], made), generating('file', ['ecdsa', 'ed25519'], made)];
+    const keyring = keyringOf(backends, { root: ['yubikey', 'storage'], '*': ['storage'] });
+    expect((await keyring.generate(request, CONTEXT)).backend.name).toBe('yubikey');
+    expect((await keyring.generate({ ...request, role: 'targets' }, CONTEXT)).backend.name).toBe('file');
+    expect((await keyring.generate({ ...request, algorithm: 'ed25519' }, CONTEXT)).backend.name).toBe('file');
+    expect(made).toEqual(['yubikey', 'file', 'file']);
+  });
+
+  it('never falls back when the backend of the rule fails', async () => {
+    const made: string[] = [];
+    const backends = [failedBackend('yubikey'), generating('file', ['ecdsa'], made)];
+    const keyring = keyringOf(backends, { root: ['yubikey', 'storage'] });
+    await expect(keyring.generate(request, CONTEXT)).rejects.toMatchObject(DOWN);
+    expect(made).toEqual([]);
+  });
+
+  it('is UNSUPPORTED where no backend of the rule makes such keys', async () => {
+    const made: string[] = [];
+    const backends = [generating('yubikey', ['rsa'], made), fakeBackend({ name: 'file' })];
+    const keyring = keyringOf(backends, { root: ['yubikey', 'storage'] });
+    await expect(keyring.generate(request, CONTEXT)).rejects.toMatchObject({
+      code: 'UNSUPPORTED',
+      message: 'no configured backend makes ecdsa keys for role "root"',
+    });
+    expect(made).toEqual([]);
+  });
+
+  it('has rules only about backends that are there', () => {
+    expect(() => keyringOf([fakeBackend({ name: 'file' })], { root: ['yubikey'] })).toThrow(
+      expect.objectContaining({
+        code: 'CONFIGURATION',
+        message: 'placement of "root" names "yubikey", which is not configured',
+        hint: 'use one of: storage, file',
+      }),
+    );
+  });
+});
+
+describe('removing a key', () => {
+  it('removes it from every backend that holds it', async () => {
+    const removed: string[] = [];
+    const remover = (name: string, had: boolean) =>
+      fakeBackend({
+        name,
+        remover: {
+          remove: async () => {
+            removed.push(name);
+            return had;
+          },
+        },
+      });
+    expect(await keyringOf([remover('a', true), remover('b', true), remover('c', false)]).remove(KEY_ID, CONTEXT)).toBe(
+      true,
+    );
+    expect(removed).toEqual(['a', 'b', 'c']);
+    expect(await keyringOf([remover('a', false)]).remove(KEY_ID, CONTEXT)).toBe(false);
+  });
+
+  it('fails when a backend is down: the key may still be there', async () => {
+    await expect(keyringOf([failedBackend('yubikey')]).remove(KEY_ID, CONTEXT)).rejects.toMatchObject(DOWN);
+  });
+
+  it('is UNSUPPORTED where the backend that holds it cannot', async () => {
+    const keyring = keyringOf([holding({ name: 'yubikey' })]);
+    await expect(keyring.remove(KEY_ID, CONTEXT)).rejects.toMatchObject({
+      code: 'UNSUPPORTED',
+      message: 'keys in fake yubikey cannot be removed',
+    });
+    expect(await keyringOf([fakeBackend()]).remove(KEY_ID, CONTEXT)).toBe(false);
+  });
+});
+
+describe('unlocking', () => {
+  it('is UNSUPPORTED for keys that no passphrase seals', async () => {
+    using secret = Secret.fromText('x');
+    await expect(keyringOf([holding({ name: 'memory' })]).unlock(KEY_ID, secret, undefined)).rejects.toMatchObject({
+      code: 'UNSUPPORTED',
+      message: 'keys in fake memory are not sealed by a passphrase',
+    });
+  });
+
+  it('and locking count the keys of all backends', async () => {
+    const unlocker = { unlock: async () => undefined, lock: async () => 2, unlockedCount: async () => 3 };
+    const keyring = keyringOf([fakeBackend({ unlocker }), fakeBackend(), fakeBackend({ unlocker })]);
+    expect([await keyring.lock(), await keyring.unlockedCount()]).toEqual([4, 6]);
+  });
+});
+
+describe('health', () => {
+  it('is told for every backend', async () => {
+    const states = await keyringOf([failedBackend('yubikey'), new MemoryBackend()]).health();
+    expect(states.map(({ backend, health }) => [backend.name, health])).toEqual([
+      ['yubikey', { ready: false, reason: 'yubikey is down' }],
+      ['memory', { ready: true }],
+    ]);
+  });
+});
+
+describe('disposing', () => {
+  it('reaches every backend', async () => {
+    const disposed: string[] = [];
+    const backend = (name: string) =>
+      fakeBackend({ name, [Symbol.asyncDispose]: async () => void disposed.push(name) });
+    await keyringOf([backend('a'), backend('b')])[Symbol.asyncDispose]();
+    expect(disposed).toEqual(['a', 'b']);
+  });
+});
