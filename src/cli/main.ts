@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util';
 import { EXIT_CODE_OF, SignetError } from '../errors.ts';
 import { defaultAgentSocket } from '../locations.ts';
-import { printData, printError } from './output.ts';
+import { allowClosedOutput, printData, printError } from './output.ts';
 
 const USAGE = `usage: signet [--socket PATH] COMMAND [--json]
 
@@ -26,6 +26,7 @@ const OPTIONS = {
 
 /** @returns The exit code of src/errors.ts; 2 for wrong usage. */
 export async function main(argv: readonly string[]): Promise<number> {
+  allowClosedOutput();
   try {
     return await run(argv);
   } catch (error) {

@@ -1,6 +1,13 @@
 /** stdout is data, stderr is `signet: …`. The only file of the command line that writes to either. */
 import type { SignetError } from '../errors.ts';
 
+/** Lets a reader close stdout early, as `head` does. Call it once, before anything is written. */
+export function allowClosedOutput(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+
 /** Writes data as it is, with a final line break. */
 export function printData(text: string): void {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
@@ -12,15 +19,17 @@ export function printJson(value: unknown): void {
 
 /** Columns padded to their widest cell; the last is not padded. */
 export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  const widths = header.map((title, column) =>
+    rows.reduce((widest, row) => Math.max(widest, row[column]?.length ?? 0), title.length),
+  );
   const line = (cells: readonly string[]) =>
     cells.map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  ');
   printData([header, ...rows].map(line).join('\n'));
 }
 
 export function printError(error: SignetError): void {
-  process.stderr.write(`signet: ${error.message}\n`);
-  if (error.hint !== undefined) process.stderr.write(`signet: hint: ${error.hint}\n`);
+  process.stderr.write(`signet: ${printable(error.message)}\n`);
+  if (error.hint !== undefined) process.stderr.write(`signet: hint: ${printable(error.hint)}\n`);
 }
 
 /** Control characters of names that others chose must not reach the terminal. */

@@ -1,7 +1,7 @@
 /** Typed client of the agent's socket. */
 import { type Client, credentials, Metadata, makeGenericClientConstructor, type ServiceError } from '@grpc/grpc-js';
 import { type ErrorCode, SignetError } from '../errors.ts';
-import { AGENT } from '../rpc/definitions.ts';
+import { AGENT } from '../rpc/agent-definition.ts';
 import { DETAILS_TRAILER, decodeErrorInfo } from '../rpc/error-info.ts';
 import type {
   AgentKey,

@@ -10,12 +10,22 @@ export const DETAILS_TRAILER = 'grpc-status-details-bin';
 const DOMAIN = 'signet';
 const TYPE_URL = 'type.googleapis.com/google.rpc.ErrorInfo';
 
-const ROOT = new protobuf.Root().loadSync(
-  fileURLToPath(new URL('../../proto/google/rpc/status.proto', import.meta.url)),
-  { keepCase: true }, // names as in the .proto, as in `definitions.ts`
-);
-const STATUS = ROOT.lookupType('google.rpc.Status');
-const ERROR_INFO = ROOT.lookupType('google.rpc.ErrorInfo');
+interface Types {
+  readonly status: protobuf.Type;
+  readonly errorInfo: protobuf.Type;
+}
+
+let loaded: Types | undefined;
+
+/** Parsed at the first error: most runs of the command line have none. */
+function types(): Types {
+  if (loaded === undefined) {
+    const file = fileURLToPath(new URL('../../proto/google/rpc/status.proto', import.meta.url));
+    const root = new protobuf.Root().loadSync(file, { keepCase: true }); // names as in the .proto
+    loaded = { status: root.lookupType('google.rpc.Status'), errorInfo: root.lookupType('google.rpc.ErrorInfo') };
+  }
+  return loaded;
+}
 
 export interface ErrorInfo {
   readonly code: ErrorCode;
@@ -27,17 +37,21 @@ export function encodeErrorInfo(grpcCode: number, message: string, info: ErrorIn
   const metadata: Record<string, string> = {};
   if (info.hint !== undefined) metadata['hint'] = info.hint;
   if (info.retriesLeft !== undefined) metadata['retries_left'] = String(info.retriesLeft);
-  const value = ERROR_INFO.encode({ reason: info.code, domain: DOMAIN, metadata }).finish();
-  return Buffer.from(STATUS.encode({ code: grpcCode, message, details: [{ type_url: TYPE_URL, value }] }).finish());
+  const { status, errorInfo } = types();
+  const value = errorInfo.encode({ reason: info.code, domain: DOMAIN, metadata }).finish();
+  return Buffer.from(status.encode({ code: grpcCode, message, details: [{ type_url: TYPE_URL, value }] }).finish());
 }
 
 /** @returns Undefined if the bytes are not from a Signet daemon. */
 export function decodeErrorInfo(bytes: Uint8Array): ErrorInfo | undefined {
   try {
-    const status = STATUS.toObject(STATUS.decode(bytes)) as { details?: { type_url?: string; value?: Uint8Array }[] };
+    const { status: statusType, errorInfo } = types();
+    const status = statusType.toObject(statusType.decode(bytes)) as {
+      details?: { type_url?: string; value?: Uint8Array }[];
+    };
     const detail = status.details?.find((candidate) => candidate.type_url === TYPE_URL);
     if (detail?.value === undefined) return undefined;
-    const info = ERROR_INFO.toObject(ERROR_INFO.decode(detail.value)) as {
+    const info = errorInfo.toObject(errorInfo.decode(detail.value)) as {
       reason?: string;
       domain?: string;
       metadata?: Record<string, string>;

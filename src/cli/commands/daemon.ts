@@ -1,6 +1,6 @@
 /** `signet daemon …` */
 import type { AgentClient } from '../../client/agent-client.ts';
-import { printData, printJson } from '../output.ts';
+import { printable, printData, printJson } from '../output.ts';
 
 export async function daemonStatus(agent: AgentClient, options: { readonly json: boolean }): Promise<void> {
   const status = await agent.status();
@@ -18,5 +18,5 @@ export async function daemonStatus(agent: AgentClient, options: { readonly json:
     `log level ${status.log_level}`,
   ];
   if (status.config_file !== '') lines.push(`settings  ${status.config_file}`);
-  printData(lines.join('\n'));
+  printData(lines.map(printable).join('\n'));
 }
