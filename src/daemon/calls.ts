@@ -1,11 +1,11 @@
 /**
  * What every call passes: refused while draining, bounded in number and time, counted, its errors made into statuses.
  */
-import type { handleUnaryCall, ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js';
+import type { handleUnaryCall, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import type { SignContext } from '../backends/backend.ts';
 import { GRPC_STATUS, type GrpcStatusName, SignetError } from '../errors.ts';
 import { describeError, type Logger } from './log.ts';
-import type { Metrics } from './metrics.ts';
+import type { MethodMetrics, Metrics } from './metrics.ts';
 import type { Peers } from './peer.ts';
 import { type Status, statusOf, toSignetError } from './status.ts';
 
@@ -41,8 +41,8 @@ const GONE = new SignetError('CANCELLED', 'the call was cancelled');
 export class CallContext implements SignContext {
   readonly caller: string;
   readonly deadline: number;
-  #controller: AbortController | undefined;
   cancelled = false;
+  #controller: AbortController | undefined;
 
   constructor(caller: string, deadline: number) {
     this.caller = caller;
@@ -67,11 +67,34 @@ const STATUS_NAMES = new Map<number, GrpcStatusName>(
   Object.entries(GRPC_STATUS).map(([name, code]) => [code, name as GrpcStatusName]),
 );
 
-export class Calls {
+/** What is known of one method, worked out once. */
+interface Method {
+  readonly name: string;
+  readonly metrics: MethodMetrics;
+  readonly options: MethodOptions;
+}
+
+/** A call that was let in: answered once, whoever is first. */
+interface OpenCall {
+  readonly method: Method;
+  readonly call: AnyCall;
+  readonly context: CallContext;
+  readonly startedAt: number;
+  readonly fail: (status: Status) => void;
+  isAnswered: boolean;
+}
+
+/** How often calls are looked through for one that took too long: a part of the time-out, at most this, milliseconds. */
+const SWEEP_MS = 250;
+
+export class Calls implements Disposable {
   readonly #limits: CallLimits;
   readonly #metrics: Metrics;
   readonly #peers: Peers;
   readonly #log: Logger;
+  /** In the order of their beginning; all have the same time-out, so the first are the first to be late. */
+  readonly #unanswered = new Set<OpenCall>();
+  readonly #sweeper: NodeJS.Timeout;
   #inFlight = 0;
   #draining = false;
   #whenIdle: (() => void) | undefined;
@@ -82,6 +105,9 @@ export class Calls {
     this.#metrics = options.metrics;
     this.#peers = options.peers;
     this.#log = options.log;
+    // One timer for all calls: one for each would be set and cleared for every signature.
+    this.#sweeper = setInterval(() => this.#sweep(), Math.min(SWEEP_MS, options.limits.callTimeoutMs / 4));
+    this.#sweeper.unref();
   }
 
   get inFlight(): number {
@@ -102,115 +128,136 @@ export class Calls {
     });
   }
 
+  /** Answers whatever is still open: those who wait are told, rather than cut off. */
+  abandon(): void {
+    for (const open of this.#unanswered) {
+      open.context.abort();
+      const error = new SignetError('UNAVAILABLE', 'the daemon is shutting down');
+      if (this.#answer(open, 'UNAVAILABLE')) open.fail(statusOf(error));
+    }
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#sweeper);
+  }
+
   /**
    * A gRPC handler for a unary method.
    *
-   * @param method Its short name, for metrics and the log.
+   * @param name Of the method, for metrics and the log.
    */
   unary<Request, Response>(
-    method: string,
+    name: string,
     handler: (request: Request, context: CallContext) => Promise<Response>,
     options: MethodOptions = {},
   ): handleUnaryCall<Request, Response> {
+    const method = { name, options, metrics: this.#metrics.method(name) };
     return (call, callback) => {
-      const entered = this.#enter(method, call as AnyCall, (status) => callback(status, null), options);
-      if (entered === undefined) return;
-      this.#settle(method, handler(call.request, entered.context), callback, options, entered);
+      const open = this.#open(method, call as AnyCall, (status) => callback(status, null));
+      if (open === undefined) return;
+      handler(call.request, open.context).then(
+        (response) => {
+          if (this.#answer(open, 'OK')) callback(null, response);
+          this.#close();
+        },
+        (thrown: unknown) => this.#failed(open, thrown),
+      );
     };
   }
 
   /** A gRPC handler for a method that answers with a stream; its writes wait for the client. */
   serverStream<Request, Item>(
-    method: string,
+    name: string,
     handler: (request: Request, context: CallContext) => AsyncIterable<Item>,
     options: MethodOptions = {},
   ): (call: ServerWritableStream<Request, Item>) => void {
+    const method = { name, options, metrics: this.#metrics.method(name) };
     return (call) => {
-      const fail = (status: Status) => call.emit('error', status);
-      const entered = this.#enter(method, call as unknown as AnyCall, fail, options);
-      if (entered === undefined) return;
+      const open = this.#open(method, call as unknown as AnyCall, (status) => call.emit('error', status));
+      if (open === undefined) return;
       const send = async () => {
-        for await (const item of handler(call.request, entered.context)) {
-          if (entered.finished()) return;
-          if (!call.write(item)) await drained(call, entered.context.signal);
+        for await (const item of handler(call.request, open.context)) {
+          if (open.isAnswered) return;
+          if (!call.write(item)) await drained(call, open.context.signal);
         }
       };
-      const done: sendUnaryData<void> = (status) => {
-        if (status === null) call.end();
-        else fail(status as Status);
-      };
-      this.#settle(method, send(), done, options, entered);
+      send().then(
+        () => {
+          if (this.#answer(open, 'OK')) call.end();
+          this.#close();
+        },
+        (thrown: unknown) => this.#failed(open, thrown),
+      );
     };
   }
 
-  #enter(method: string, call: AnyCall, refuse: (status: Status) => void, options: MethodOptions): Entered | undefined {
-    const startedAt = performance.now();
-    this.#metrics.callStarted();
-    const refusal = options.always ? undefined : this.#refusal();
+  #open(method: Method, call: AnyCall, fail: (status: Status) => void): OpenCall | undefined {
+    method.metrics.started();
+    const refusal = method.options.always ? undefined : this.#refusal();
     if (refusal !== undefined) {
-      refuse(statusOf(refusal));
-      this.#metrics.callEnded(method, refusal.code === 'OVERLOADED' ? 'RESOURCE_EXHAUSTED' : 'UNAVAILABLE', 0);
+      const status = statusOf(refusal);
+      fail(status);
+      method.metrics.ended(nameOf(status), 0);
       return undefined;
     }
     this.#inFlight++;
-    const { callTimeoutMs } = this.#limits;
-    const clientDeadline = call.getDeadline();
-    const context = new CallContext(
-      this.#peers.nameOf(call.getPeer()),
-      Math.min(Number(clientDeadline), Date.now() + callTimeoutMs),
-    );
-    let answered = false;
-    const answer = (status: Status | null, send: () => void) => {
-      if (answered) return;
-      answered = true;
-      clearTimeout(timer);
-      if (!call.cancelled) send();
-      const code = call.cancelled ? 'CANCELLED' : (STATUS_NAMES.get(status?.code ?? 0) ?? 'UNKNOWN');
-      this.#metrics.callEnded(method, code, performance.now() - startedAt);
-    };
-    const timer = setTimeout(() => {
-      const status = statusOf(new SignetError('DEADLINE_EXCEEDED', `${method} took longer than ${callTimeoutMs} ms`));
-      this.#log.warn({ method, caller: context.caller, timeoutMs: callTimeoutMs }, 'call timed out');
-      context.abort();
-      answer(status, () => refuse(status));
-    }, callTimeoutMs);
+    const deadline = Math.min(Number(call.getDeadline()), Date.now() + this.#limits.callTimeoutMs);
+    const context = new CallContext(this.#peers.nameOf(call.getPeer()), deadline);
+    const open: OpenCall = { method, call, context, startedAt: performance.now(), fail, isAnswered: false };
+    this.#unanswered.add(open);
     // grpc-js emits this at the end of every call, also of an answered one.
     call.on('cancelled', () => {
-      if (answered) return;
-      context.abort();
-      answer(null, () => undefined);
+      if (!open.isAnswered) context.abort();
+      this.#answer(open, 'CANCELLED');
     });
-    return { context, answer, finished: () => answered };
+    return open;
+  }
+
+  /** Takes the right to answer. @returns False if the call was answered before, or its caller has gone. */
+  #answer(open: OpenCall, code: GrpcStatusName): boolean {
+    if (open.isAnswered) return false;
+    open.isAnswered = true;
+    this.#unanswered.delete(open);
+    const isGone = open.call.cancelled;
+    open.method.metrics.ended(isGone ? 'CANCELLED' : code, performance.now() - open.startedAt);
+    return !isGone;
+  }
+
+  #failed(open: OpenCall, thrown: unknown): void {
+    const { method, context, fail } = open;
+    try {
+      const error = thrown instanceof CallFailure ? (thrown.cause as SignetError) : toSignetError(thrown);
+      if (error.code === 'INTERNAL') {
+        this.#log.error(
+          { method: method.name, caller: context.caller, ...describeError(error, this.#log) },
+          'call failed',
+        );
+      }
+      const status = thrown instanceof CallFailure ? thrown.status : (method.options.toStatus ?? statusOf)(error);
+      if (this.#answer(open, nameOf(status))) fail(status);
+    } finally {
+      this.#close();
+    }
   }
 
   /** A slot is given back when the work has really ended, not when the caller stopped waiting. */
-  #settle<Response>(
-    method: string,
-    work: Promise<Response>,
-    callback: sendUnaryData<Response>,
-    { toStatus = statusOf }: MethodOptions,
-    { context, answer }: Entered,
-  ): void {
-    work
-      .then(
-        (response) => answer(null, () => callback(null, response)),
-        (thrown: unknown) => {
-          const error = thrown instanceof CallFailure ? (thrown.cause as SignetError) : toSignetError(thrown);
-          if (error.code === 'INTERNAL') {
-            this.#log.error({ method, caller: context.caller, ...describeError(error, this.#log) }, 'call failed');
-          }
-          const status = thrown instanceof CallFailure ? thrown.status : toStatus(error);
-          answer(status, () => callback(status, null));
-        },
-      )
-      .finally(() => {
-        this.#inFlight--;
-        this.#lastActivity = performance.now();
-        if (this.#inFlight === 0) this.#whenIdle?.();
-      })
-      .catch((error: unknown) =>
-        this.#log.error({ method, ...describeError(error, this.#log) }, 'cannot answer a call'),
-      );
+  #close(): void {
+    this.#inFlight--;
+    this.#lastActivity = performance.now();
+    if (this.#inFlight === 0) this.#whenIdle?.();
+  }
+
+  #sweep(): void {
+    const { callTimeoutMs } = this.#limits;
+    const now = performance.now();
+    for (const open of this.#unanswered) {
+      if (now - open.startedAt < callTimeoutMs) return;
+      const { method, context, fail } = open;
+      this.#log.warn({ method: method.name, caller: context.caller, timeoutMs: callTimeoutMs }, 'call timed out');
+      context.abort();
+      const error = new SignetError('DEADLINE_EXCEEDED', `${method.name} took longer than ${callTimeoutMs} ms`);
+      if (this.#answer(open, 'DEADLINE_EXCEEDED')) fail(statusOf(error));
+    }
   }
 
   #refusal(): SignetError | undefined {
@@ -220,11 +267,8 @@ export class Calls {
   }
 }
 
-interface Entered {
-  readonly context: CallContext;
-  /** Ends the call once; later answers go nowhere. */
-  readonly answer: (status: Status | null, send: () => void) => void;
-  readonly finished: () => boolean;
+function nameOf(status: Status): GrpcStatusName {
+  return STATUS_NAMES.get(status.code) ?? 'UNKNOWN';
 }
 
 async function drained(call: ServerWritableStream<unknown, unknown>, signal: AbortSignal): Promise<void> {

@@ -9,4 +9,5 @@ export type {
   LogLevel,
   MemoryStorageConfig,
   ServerConfig,
+  SqlStorageConfig,
 } from './config/model.ts';

@@ -5,7 +5,8 @@ import { openStorage } from '../backends/open.ts';
 import { SignetError } from '../errors.ts';
 import { Keyring } from '../keyring/keyring.ts';
 import { ConfiguredPassphrases } from '../keyring/unlock.ts';
-import { AGENT, HEALTH, KEY_MANAGEMENT, SIGNER } from '../rpc/definitions.ts';
+import { AGENT } from '../rpc/agent-definition.ts';
+import { HEALTH, KEY_MANAGEMENT, SIGNER } from '../rpc/definitions.ts';
 import type { StatusResponse } from '../rpc/messages.ts';
 import { type SignRecord, SignService } from '../signing/sign-service.ts';
 import { VERSION } from '../version.ts';
@@ -29,6 +30,8 @@ const HEALTH_INTERVAL_MS = 1000;
 /** Agents without a server section take these; the same numbers as the server's defaults. */
 const AGENT_LIMITS = { maxConcurrentCalls: 1024, callTimeoutMs: 30_000 };
 const DEFAULT_DRAIN_MS = 10_000;
+/** Time for last answers to leave, milliseconds. */
+const CLOSE_MS = 500;
 /** Time for clients to read NOT_SERVING before calls are refused, milliseconds. */
 const LAME_DUCK_MS = 100;
 
@@ -163,10 +166,14 @@ export class Daemon {
     await sleep(Math.min(LAME_DUCK_MS, graceMs));
     const left = () => Math.max(0, deadline - performance.now());
     const abandoned = !(await endsWithin(this.#calls.drain(), left()));
-    if (abandoned) this.#log.warn({ calls: this.#calls.inFlight }, 'calls cut off: server.drain_timeout');
+    if (abandoned) {
+      this.#log.warn({ calls: this.#calls.inFlight }, 'calls abandoned: server.drain_timeout');
+      this.#calls.abandon();
+    }
     this.#health.close();
-    await Promise.all(this.#servers.map((server) => server.close(abandoned ? 0 : Math.max(left(), 500))));
+    await Promise.all(this.#servers.map((server) => server.close(Math.max(left(), CLOSE_MS))));
     for (const listener of this.#listeners) if (listener.kind === 'metrics') await listener.close();
+    this.#calls[Symbol.dispose]();
     await this.keyring[Symbol.asyncDispose]();
   }
 
@@ -234,9 +241,9 @@ export class Daemon {
 
   #recordSignature(record: SignRecord): void {
     this.metrics.signed(record);
-    const ok = record.outcome === 'ok';
+    const level = levelOf(record.outcome);
     // The level is asked first: the digest below is paid for only if somebody reads it.
-    if (!this.#log.isLevelEnabled(ok ? 'info' : 'error')) return;
+    if (!this.#log.isLevelEnabled(level)) return;
     const { caller, keyId, located, algorithm, outcome, durationMs, queueMs, contentBytes } = record;
     const fields = {
       caller,
@@ -251,8 +258,8 @@ export class Daemon {
       contentBytes,
       contentSha256: record.contentDigest(),
     };
-    if (ok) this.#log.info(fields, 'signed');
-    else this.#log.error({ ...fields, ...describeError(record.error, this.#log) }, 'signing failed');
+    if (outcome === 'ok') this.#log[level](fields, 'signed');
+    else this.#log[level]({ ...fields, ...describeError(record.error, this.#log) }, 'signing failed');
   }
 }
 
@@ -267,6 +274,20 @@ async function openPassphrases(config: Config, env: NodeJS.ProcessEnv): Promise<
     randomFile: home ? join(home, '.signet', 'secrets', 'passphrase') : undefined,
     kdfIterations: file?.kdfIterations,
   });
+}
+
+/** What a client did wrong, or gave up, is no fault of the daemon. */
+function levelOf(outcome: SignRecord['outcome']): 'info' | 'warn' | 'error' {
+  switch (outcome) {
+    case 'ok':
+    case 'CANCELLED':
+      return 'info';
+    case 'KEY_NOT_FOUND':
+    case 'INVALID_ARGUMENT':
+      return 'warn';
+    default:
+      return 'error';
+  }
 }
 
 /** Microseconds are enough for a log. */

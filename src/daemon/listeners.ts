@@ -4,7 +4,12 @@
  */
 import { constants } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
-import { createSecureContext, createServer as createTlsServer, type TlsOptions, type Server as TlsServer } from 'node:tls';
+import {
+  createSecureContext,
+  createServer as createTlsServer,
+  type TlsOptions,
+  type Server as TlsServer,
+} from 'node:tls';
 import { fromNodeError } from '../errors.ts';
 import type { Logger } from './log.ts';
 import type { Native } from './native.ts';

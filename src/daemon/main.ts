@@ -62,6 +62,7 @@ async function run(flags: Flags, log: LogHandle): Promise<number> {
   });
   const actions = { drain: () => end(0), reload: () => undefined as undefined | Promise<void> };
   const print = (line: string) => process.stdout.write(`${line}\n`);
+  process.stdout.on('error', () => undefined); // nobody reads any more: no reason to stop signing
   process.on('uncaughtException', (error) => {
     log.logger.fatal({ ...describeError(error, log.logger), stack: error.stack }, 'this is a bug: ending');
     log.flush();

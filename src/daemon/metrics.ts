@@ -1,35 +1,56 @@
 /** Prometheus metrics of one process. Names follow Prometheus' conventions: base units, `_total` for counters. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { GrpcStatusName } from '../errors.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import type { SignRecord } from '../signing/sign-service.ts';
+import { LatencyHistogram } from './histogram.ts';
 
-/** Seconds: from a cached P-256 key (tens of microseconds) to a person touching a token. */
-const BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1, 2.5, 10, 30];
+/** Counts calls of one method; made once per method, so that a call looks nothing up by name. */
+export interface MethodMetrics {
+  started(): void;
+  ended(code: GrpcStatusName, durationMs: number): void;
+}
 
 export class Metrics {
   readonly registry: Registry = new Registry();
-  readonly #calls = this.#counter('signet_grpc_calls_total', 'gRPC calls by method and status code', [
-    'method',
-    'code',
-  ]);
-  readonly #callSeconds = this.#histogram('signet_grpc_call_seconds', 'Time to answer a gRPC call', ['method']);
-  readonly #queueSeconds = this.#histogram(
-    'signet_sign_queue_seconds',
-    "Waiting before signing: look-up, unlocking, the backend's queue",
-    ['backend'],
-  );
-  readonly #signSeconds = this.#histogram('signet_sign_seconds', 'The signing operation proper', ['backend']);
-  readonly #inFlight = new Gauge({
-    name: 'signet_grpc_calls_in_flight',
-    help: 'gRPC calls being answered',
-    registers: [this.registry],
-  });
-  /** `labels()` costs more than the observation; the few combinations there are get looked up once. */
-  readonly #children = new Map<string, { inc(): void }>();
-  readonly #observers = new Map<string, { observe(value: number): void }>();
+  readonly #calls = new Map<string, Map<GrpcStatusName, number>>();
+  readonly #callLatency: LatencyHistogram;
+  readonly #queueLatency: LatencyHistogram;
+  readonly #signLatency: LatencyHistogram;
+  #inFlight = 0;
 
   constructor() {
+    const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry });
+    const calls = this.#calls;
+    new Counter({
+      name: 'signet_grpc_calls_total',
+      help: 'gRPC calls by method and status code',
+      labelNames: ['method', 'code'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [method, codes] of calls) for (const [code, count] of codes) this.inc({ method, code }, count);
+      },
+    });
+    const inFlight = () => this.#inFlight;
+    new Gauge({
+      name: 'signet_grpc_calls_in_flight',
+      help: 'gRPC calls being answered',
+      registers,
+      collect() {
+        this.set(inFlight());
+      },
+    });
+    const latency = (name: string, help: string, label: string) =>
+      new LatencyHistogram(this.registry, name, help, label);
+    this.#callLatency = latency('signet_grpc_call_seconds', 'Time to answer a gRPC call', 'method');
+    this.#queueLatency = latency(
+      'signet_sign_queue_seconds',
+      "Waiting before signing: look-up, unlocking, the backend's queue",
+      'backend',
+    );
+    this.#signLatency = latency('signet_sign_seconds', 'The signing operation proper', 'backend');
   }
 
   /** Gauges that are read from the keyring when somebody asks. */
@@ -70,43 +91,24 @@ export class Metrics {
     });
   }
 
-  callStarted(): void {
-    this.#inFlight.inc();
+  method(name: string): MethodMetrics {
+    const codes = this.#calls.get(name) ?? new Map<GrpcStatusName, number>();
+    this.#calls.set(name, codes);
+    return {
+      started: () => {
+        this.#inFlight++;
+      },
+      ended: (code, durationMs) => {
+        this.#inFlight--;
+        codes.set(code, (codes.get(code) ?? 0) + 1);
+        this.#callLatency.observe(name, durationMs);
+      },
+    };
   }
 
-  callEnded(method: string, code: string, durationMs: number): void {
-    this.#inFlight.dec();
-    const key = `${method} ${code}`;
-    let child = this.#children.get(key);
-    if (child === undefined) {
-      child = this.#calls.labels(method, code);
-      this.#children.set(key, child);
-    }
-    child.inc();
-    this.#observe(this.#callSeconds, `call ${method}`, method, durationMs);
-  }
-
-  signed(record: SignRecord): void {
-    if (record.outcome !== 'ok' || record.located === undefined) return;
-    const backend = record.located.backend.name;
-    this.#observe(this.#queueSeconds, `queue ${backend}`, backend, record.queueMs);
-    this.#observe(this.#signSeconds, `sign ${backend}`, backend, record.durationMs - record.queueMs);
-  }
-
-  #observe(histogram: Histogram<string>, key: string, label: string, milliseconds: number): void {
-    let observer = this.#observers.get(key);
-    if (observer === undefined) {
-      observer = histogram.labels(label);
-      this.#observers.set(key, observer);
-    }
-    observer.observe(milliseconds / 1000);
-  }
-
-  #counter(name: string, help: string, labelNames: string[]): Counter<string> {
-    return new Counter({ name, help, labelNames, registers: [this.registry] });
-  }
-
-  #histogram(name: string, help: string, labelNames: string[]): Histogram<string> {
-    return new Histogram({ name, help, labelNames, buckets: BUCKETS, registers: [this.registry] });
+  signed({ outcome, located, queueMs, durationMs }: SignRecord): void {
+    if (outcome !== 'ok' || located === undefined) return;
+    this.#queueLatency.observe(located.backend.name, queueMs);
+    this.#signLatency.observe(located.backend.name, durationMs - queueMs);
   }
 }

@@ -51,7 +51,7 @@ export function publicText(error: SignetError): string {
  */
 export function statusOf(error: SignetError, text?: string, grpcCode?: number): Status {
   const code = grpcCode ?? GRPC_STATUS[GRPC_STATUS_OF[error.code]];
-  const details = text ?? publicText(error);
+  const details = (text ?? publicText(error)).toWellFormed();
   const metadata = new Metadata();
   metadata.set(
     DETAILS_TRAILER,
@@ -65,8 +65,10 @@ export function fullStatusOf(error: SignetError): Status {
   const code = GRPC_STATUS[GRPC_STATUS_OF[error.code]];
   const metadata = new Metadata();
   const { code: reason, hint, retriesLeft } = error;
-  metadata.set(DETAILS_TRAILER, encodeErrorInfo(code, error.message, { code: reason, hint, retriesLeft }));
-  return { code, details: error.message, metadata };
+  // grpc-js gives no answer at all where `encodeURI` refuses the text: half a character, cut or sent by the client.
+  const details = error.message.toWellFormed();
+  metadata.set(DETAILS_TRAILER, encodeErrorInfo(code, details, { code: reason, hint, retriesLeft }));
+  return { code, details, metadata };
 }
 
 /** A client's own text made fit for a status message: bounded, and without what `encodeURI` refuses. */

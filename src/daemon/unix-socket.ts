@@ -14,6 +14,8 @@ import type { Native } from './native.ts';
 /** sizeof(sun_path) - 1 on Linux; 103 on macOS. */
 const MAX_PATH_BYTES = process.platform === 'linux' ? 107 : 103;
 const PROBE_TIMEOUT_MS = 2000;
+/** Nobody listens, or the socket was removed while we looked. */
+const DEAD: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT']);
 
 export interface SocketClaim {
   /** Where to listen first. */
@@ -39,8 +41,9 @@ export async function claimSocket(path: string, native: Native | undefined): Pro
     publish: async () => {
       try {
         await chmod(temporary, 0o600);
+        // Not of `path`: another starting daemon may have moved it aside for a moment, to see whether we live.
+        claim.inode = (await lstat(temporary)).ino;
         await linkInPlace(temporary, path, native);
-        claim.inode = (await stat(path)).ino;
       } catch (error) {
         throw fromNodeError(error, `cannot create the agent socket ${path}`);
       } finally {
@@ -59,9 +62,12 @@ export async function releaseSocket(path: string, claim: SocketClaim): Promise<v
 
 async function preparePrivateDirectory(directory: string): Promise<void> {
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await mkdir(directory, { recursive: true, mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error; // else something else is there: said below
+    });
     const stats = await stat(directory);
     const uid = process.getuid?.();
+    if (!stats.isDirectory()) throw new SignetError('CONFIGURATION', `${directory} is not a directory`);
     if ((stats.mode & 0o077) !== 0) {
       throw new SignetError('CONFIGURATION', `the socket directory ${directory} is open to others`, {
         hint: `run: chmod 700 ${directory}`,
@@ -134,7 +140,7 @@ async function refuseIfLive(path: string, shownPath: string, native: Native | un
       finish(pid === undefined ? 'another process' : `pid ${pid}`);
     });
     socket.once('error', (error: NodeJS.ErrnoException) =>
-      finish(error.code === 'ECONNREFUSED' ? undefined : `an unknown process (${error.code})`),
+      finish(DEAD.has(error.code ?? '') ? undefined : `an unknown process (${error.code})`),
     );
   });
   if (holder !== undefined) {

@@ -37,7 +37,7 @@ export class Health {
     const status = serving ? SERVING_STATUS.SERVING : SERVING_STATUS.NOT_SERVING;
     if (status === this.#status) return;
     this.#status = status;
-    for (const call of this.#watches) call.write({ status });
+    for (const call of this.#watches) if (SERVICES.has(call.request.service)) call.write({ status });
   }
 
   /** Ends every watch, so that connections can close. */

@@ -21,7 +21,7 @@ export function keyManagementService(calls: Calls, keyring: Keyring, log: Logger
     const algorithm = creatable(request.algorithm);
     const owner = checkOwner(request);
     try {
-      const { info, publicKey } = await keyring.generate({ algorithm, ...owner }, context);
+      const { info, publicKey } = await keyring.generate({ algorithm, ...owner, reuseUnused: true }, context);
       log.info(
         { caller: context.caller, keyId: info.keyId, ...owner, algorithm, location: info.location },
         'key created',
