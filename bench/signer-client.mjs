@@ -1,0 +1,72 @@
+/** notary-signer's API as its clients use it: makes the key, and proves with one call that the answers are signatures. */
+import { randomBytes, verify } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { credentials, makeGenericClientConstructor } from '@grpc/grpc-js';
+import { KEY_MANAGEMENT, SIGNER } from '../dist/rpc/definitions.js';
+
+const CALL_TIMEOUT_MS = 30_000;
+/** Bytes before each message: a compression flag and a length (gRPC over HTTP/2, "Length-Prefixed-Message"). */
+const PREFIX_BYTES = 5;
+/** As a timestamp role's `signed` part. */
+const CONTENT_BYTES = 500;
+
+const GenericClient = makeGenericClientConstructor({}, 'Bench');
+
+export class SignerClient {
+  #client;
+
+  static async connect({ port, certFile }) {
+    return new SignerClient(port, await readFile(certFile));
+  }
+
+  constructor(port, certificate) {
+    this.#client = new GenericClient(`127.0.0.1:${port}`, credentials.createSsl(certificate), {
+      'grpc.ssl_target_name_override': 'localhost',
+    });
+  }
+
+  /** @returns {Promise<{ keyId: string, publicKey: Buffer }>} A new P-256 key; its public half as DER SubjectPublicKeyInfo. */
+  async createKey() {
+    const request = { algorithm: 'ecdsa', gun: 'localhost/bench', role: 'timestamp' };
+    const { response } = await this.#call(KEY_MANAGEMENT.CreateKey, request);
+    return { keyId: response.keyInfo.keyID.ID, publicKey: response.publicKey };
+  }
+
+  /**
+   * Signs once and verifies.
+   *
+   * @returns {Promise<{ frame: Buffer, responseBytes: number }>} The request's body, to be sent again, and the length of
+   *   the answer's body. Every answer for this key is that long.
+   * @throws {Error} The signature is not the key's.
+   */
+  async signAndVerify({ keyId, publicKey }) {
+    const content = randomBytes(CONTENT_BYTES);
+    const request = { keyID: { ID: keyId }, content };
+    const { response, bytes } = await this.#call(SIGNER.Sign, request);
+    const key = { key: publicKey, format: 'der', type: 'spki', dsaEncoding: 'ieee-p1363' };
+    if (!verify('sha256', content, key, response.content))
+      throw new Error('the server answered with a wrong signature');
+    const message = SIGNER.Sign.requestSerialize(request);
+    const prefix = Buffer.alloc(PREFIX_BYTES);
+    prefix.writeUInt32BE(message.length, 1);
+    return { frame: Buffer.concat([prefix, message]), responseBytes: PREFIX_BYTES + bytes };
+  }
+
+  close() {
+    this.#client.close();
+  }
+
+  #call({ path, requestSerialize, responseDeserialize }, request) {
+    const keepLength = (bytes) => ({ response: responseDeserialize(bytes), bytes: bytes.length });
+    return new Promise((resolve, reject) => {
+      this.#client.makeUnaryRequest(
+        path,
+        requestSerialize,
+        keepLength,
+        request,
+        { deadline: Date.now() + CALL_TIMEOUT_MS },
+        (error, answer) => (error === null ? resolve(answer) : reject(error)),
+      );
+    });
+  }
+}
