@@ -2,9 +2,10 @@
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { openStorage } from '../backends/open.ts';
+import { SingleFlight } from '../backends/single-flight.ts';
 import { SignetError } from '../errors.ts';
 import { Keyring } from '../keyring/keyring.ts';
-import { ConfiguredPassphrases } from '../keyring/unlock.ts';
+import { aliasVariable, ConfiguredPassphrases, passphraseOfAlias } from '../keyring/unlock.ts';
 import { AGENT } from '../rpc/agent-definition.ts';
 import { HEALTH, KEY_MANAGEMENT, SIGNER } from '../rpc/definitions.ts';
 import type { StatusResponse } from '../rpc/messages.ts';
@@ -59,6 +60,8 @@ export class Daemon {
   readonly #listeners: Listener[] = [];
   readonly #servers: GrpcServer[] = [];
   readonly #startedAt = Date.now();
+  /** A database that is slow to answer is not asked again meanwhile. */
+  readonly #healthChecks = new SingleFlight<string, void>();
   #tls: TlsListener | undefined;
   #healthTimer: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
@@ -91,8 +94,10 @@ export class Daemon {
         passphrases = await openPassphrases(config, env);
         return passphrases;
       },
-      onUnreadable: (path, error) =>
-        log.logger.warn({ path, ...describeError(error, log.logger) }, 'not a usable key file'),
+      passphraseOfAlias: (alias) => passphraseOfAlias(env, alias),
+      variableOfAlias: aliasVariable,
+      onUnreadable: (what, error) => log.logger.warn({ what, ...describeError(error, log.logger) }, 'not a usable key'),
+      onError: (what, error) => log.logger.error(describeError(error, log.logger), what),
     });
     const keyring = new Keyring({ backends: [storage], storage, placement: config.placement });
     const metrics = new Metrics();
@@ -185,7 +190,10 @@ export class Daemon {
       const failed = (await this.keyring.health()).flatMap(({ health }) => (health.ready ? [] : [health.reason]));
       throw new SignetError('UNAVAILABLE', failed.join('; '));
     }
-    this.#healthTimer = setInterval(() => void this.#checkHealth(), HEALTH_INTERVAL_MS);
+    this.#healthTimer = setInterval(
+      () => void this.#healthChecks.run('', () => this.#checkHealth()),
+      HEALTH_INTERVAL_MS,
+    );
     const signing = new SignService(this.keyring, (record) => this.#recordSignature(record));
     const shared = [
       [KEY_MANAGEMENT, keyManagementService(this.#calls, this.keyring, this.#log)],

@@ -1,14 +1,27 @@
 /** A grpc-js server with our bounds, fed with connections by `listeners.ts`. */
 import type { Socket } from 'node:net';
-import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import {
+  logVerbosity,
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  setLogVerbosity,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 
 /** grpc-go's default, which notary-signer keeps: 4 MiB. Larger messages are RESOURCE_EXHAUSTED. */
 export const MAX_MESSAGE_BYTES: number = 4 * 1024 * 1024;
 /** Streams per connection; a client that wants more waits. */
 const MAX_STREAMS = 1024;
 /** A peer that went away without closing is noticed after this and the next, milliseconds. */
-const KEEPALIVE_MS = 120_000;
-const KEEPALIVE_TIMEOUT_MS = 20_000;
+const KEEPALIVE_MS = 10_000;
+const KEEPALIVE_TIMEOUT_MS = 5000;
+/**
+ * At each ping time it is looked what came in. A connection that received nothing twice in a row is destroyed: when
+ * nghttp2 gives one up (too many resets, for example), Node stops reading it and never closes it, and a keepalive time-out
+ * does not either.
+ */
+const SILENT_LOOKS = 2;
 
 export interface GrpcServer {
   readonly inject: (connection: Socket) => void;
@@ -19,6 +32,8 @@ export interface GrpcServer {
 export function createGrpcServer(
   services: readonly (readonly [ServiceDefinition, UntypedServiceImplementation])[],
 ): GrpcServer {
+  // Its own lines on stderr are not JSON, and quote headers as clients sent them.
+  setLogVerbosity(logVerbosity.NONE);
   const server = new Server({
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.max_concurrent_streams': MAX_STREAMS,
@@ -30,12 +45,27 @@ export function createGrpcServer(
   for (const [definition, implementation] of services) server.addService(definition, implementation);
   // Our listeners have made the connection secure, or it is a private Unix socket.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const connections = new Map<Socket, { bytesRead: number; silentLooks: number }>();
+  const sweeper = setInterval(() => {
+    for (const [connection, last] of connections) {
+      last.silentLooks = connection.bytesRead === last.bytesRead ? last.silentLooks + 1 : 0;
+      last.bytesRead = connection.bytesRead;
+      if (last.silentLooks === SILENT_LOOKS) connection.destroy();
+    }
+  }, KEEPALIVE_MS);
+  sweeper.unref();
   return {
-    inject: (connection) => injector.injectConnection(connection),
+    inject: (connection) => {
+      connections.set(connection, { bytesRead: 0, silentLooks: 0 });
+      connection.once('close', () => connections.delete(connection));
+      injector.injectConnection(connection);
+    },
     close: (graceMs) =>
       new Promise((resolve) => {
+        clearInterval(sweeper);
         const timer = setTimeout(() => {
-          server.forceShutdown();
+          // Not `forceShutdown`: without channelz grpc-js does not know its sessions.
+          for (const connection of connections.keys()) connection.destroy();
           resolve();
         }, graceMs);
         server.tryShutdown(() => {

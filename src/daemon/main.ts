@@ -18,6 +18,11 @@ const USAGE = `usage: signetd [-config FILE] [-debug] [-logf json|logfmt] [-vers
   -debug        metrics and health on http://localhost:8080, core dumps and debuggers allowed
   -logf FORMAT  json (default) or logfmt, on stderr
   -welcome      tell on stdout what is running, once it is ready
+  -migrate      create what the SQL table lacks, then exit
+  -rewrap -from ALIAS -to ALIAS
+                seal every key of one passphrase alias under another, then exit; daemons may serve meanwhile
+  -purge-deleted -older-than AGE
+                remove keys that were deleted so long ago (30d, 12h) for good, then exit
   -version      print the version and exit
 `;
 
@@ -84,6 +89,19 @@ async function run(flags: Flags, log: LogHandle): Promise<number> {
     print,
   );
   const { config, native } = await prepare(flags, log);
+  if (flags.task !== undefined) {
+    const controller = new AbortController();
+    actions.drain = () => controller.abort();
+    const { runMaintenance } = await import('./maintenance.ts');
+    return runMaintenance({
+      task: flags.task,
+      config,
+      env: process.env,
+      log: log.logger,
+      print,
+      signal: controller.signal,
+    });
+  }
   log.logger.info(
     { version: VERSION, node: process.version, pid: process.pid, config: config.file ?? null },
     'signetd starts',

@@ -120,6 +120,11 @@ export function aliasVariable(alias: string): string {
   return `NOTARY_SIGNER_${alias.toUpperCase().replaceAll('.', '_')}`;
 }
 
+/** The passphrase of an alias, read anew at each use, as notary-signer does. @returns Undefined if it is not set */
+export function passphraseOfAlias(env: NodeJS.ProcessEnv, alias: string): Secret | undefined {
+  return fromVariable(env, aliasVariable(alias));
+}
+
 function storageSources({ env, alias, passphraseFile, randomFile }: PassphraseOptions): readonly Source[] {
   const sources: Source[] = [];
   if (alias !== undefined) sources.push(requiredVariable(env, alias));

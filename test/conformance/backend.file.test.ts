@@ -4,7 +4,8 @@ import { describeBackend } from './backend.ts';
 describeBackend({
   name: 'file',
   generates: ['ecdsa', 'ed25519', 'rsa'],
-  has: { importer: true, exporter: true, remover: true, attester: false, unlocker: true },
+  imports: ['ecdsa', 'ed25519', 'rsa'],
+  has: { exporter: true, remover: true, attester: false, unlocker: true },
   persistent: true,
   open: async () => {
     const home = await fileHome();

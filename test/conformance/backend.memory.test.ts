@@ -4,7 +4,8 @@ import { describeBackend } from './backend.ts';
 describeBackend({
   name: 'memory',
   generates: ['ecdsa', 'ed25519', 'rsa'],
-  has: { importer: true, exporter: false, remover: true, attester: false, unlocker: false },
+  imports: ['ecdsa', 'ed25519', 'rsa'],
+  has: { exporter: false, remover: true, attester: false, unlocker: false },
   persistent: false,
   open: async () => {
     let backend = new MemoryBackend();

@@ -12,7 +12,8 @@ import { describeBackend } from './backend.ts';
 describeBackend({
   name: 'remote',
   generates: ['ecdsa', 'ed25519', 'rsa'],
-  has: { importer: false, exporter: false, remover: true, attester: false, unlocker: true },
+  imports: [],
+  has: { exporter: false, remover: true, attester: false, unlocker: true },
   persistent: true,
   open: async () => {
     const directory = await temporaryDirectory();

@@ -1,5 +1,6 @@
 /** The daemon's command line: notary-signer's flags in Go's `flag` style, plus `-welcome` and `-help`. */
 import { SignetError } from '../../errors.ts';
+import { parseDuration } from './duration.ts';
 
 export interface Flags {
   /** As given: relative to the working directory. */
@@ -9,10 +10,27 @@ export interface Flags {
   readonly version: boolean;
   readonly help: boolean;
   readonly welcome: boolean;
+  /** Work on the SQL table instead of serving. */
+  readonly task: MaintenanceTask | undefined;
 }
 
-const BOOLEAN_FLAGS = new Set(['debug', 'version', 'bootstrap', 'welcome', 'help', 'h']);
-const TEXT_FLAGS = new Set(['config', 'logf']);
+export type MaintenanceTask =
+  | { readonly kind: 'migrate' }
+  | { readonly kind: 'rewrap'; readonly from: string; readonly to: string }
+  | { readonly kind: 'purge'; readonly olderThanMs: number };
+
+const BOOLEAN_FLAGS = new Set([
+  'debug',
+  'version',
+  'bootstrap',
+  'welcome',
+  'help',
+  'h',
+  'migrate',
+  'rewrap',
+  'purge-deleted',
+]);
+const TEXT_FLAGS = new Set(['config', 'logf', 'from', 'to', 'older-than']);
 
 // What Go's strconv.ParseBool takes.
 const TRUE_WORDS = new Set(['1', 't', 'T', 'true', 'TRUE', 'True']);
@@ -44,7 +62,48 @@ export function parseFlags(argv: readonly string[]): Flags {
     version: booleans.get('version') ?? false,
     help: (booleans.get('help') ?? false) || (booleans.get('h') ?? false),
     welcome: booleans.get('welcome') ?? false,
+    task: readTask(booleans, texts),
   };
+}
+
+function readTask(
+  booleans: ReadonlyMap<string, boolean>,
+  texts: ReadonlyMap<string, string>,
+): MaintenanceTask | undefined {
+  const kinds = ['migrate', 'rewrap', 'purge-deleted'].filter((name) => booleans.get(name) === true);
+  if (kinds.length > 1) throw usageError(`-${kinds.join(' and -')} cannot be combined`, 'run one after the other');
+  const [kind] = kinds;
+  for (const [name, owner] of [
+    ['from', 'rewrap'],
+    ['to', 'rewrap'],
+    ['older-than', 'purge-deleted'],
+  ] as const) {
+    if (texts.has(name) && kind !== owner) throw usageError(`-${name} goes with -${owner}`);
+  }
+  switch (kind) {
+    case 'migrate':
+      return { kind };
+    case 'rewrap': {
+      const [from, to] = [texts.get('from') ?? '', texts.get('to') ?? ''];
+      const form = 'write -rewrap -from OLD-ALIAS -to NEW-ALIAS';
+      if (from === '' || to === '') throw usageError('-rewrap needs two passphrase aliases', form);
+      if (from === to) throw usageError('-rewrap from an alias to itself changes nothing', form);
+      return { kind, from, to };
+    }
+    case 'purge-deleted': {
+      const olderThanMs = parseAge(texts.get('older-than') ?? '');
+      if (olderThanMs !== undefined) return { kind: 'purge', olderThanMs };
+      throw usageError('-purge-deleted needs an age', 'write -purge-deleted -older-than 30d');
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Whole days (`30d`), or a Go duration. */
+function parseAge(text: string): number | undefined {
+  const days = /^(\d{1,5})d$/.exec(text)?.[1];
+  return days === undefined ? parseDuration(text) : Number(days) * 86_400_000;
 }
 
 function readArguments(argv: readonly string[]) {

@@ -19,6 +19,12 @@ const USED_KEYS = [
   'storage.kdf_iterations',
   'storage.unlocked_ttl',
   'storage.unlocked_max',
+  'storage.db_url',
+  'storage.p2c',
+  'storage.max_connections',
+  'storage.statement_timeout',
+  'storage.revalidate_interval',
+  'storage.last_used_interval',
   'metrics.http_addr',
   'workers',
   'default_alias',
@@ -30,7 +36,6 @@ const USED_KEYS = [
 /** Accepted because existing files have them; without effect here. */
 const UNUSED_KEYS = [
   'server.http_addr', // in the sample file of Docker's notary-signer image
-  'storage.db_url',
   'storage.database',
   'storage.username',
   'storage.password',

@@ -36,7 +36,30 @@ export interface FileStorageConfig {
   readonly passphraseFile: string | undefined;
   /** PBKDF2 iterations of new key files; undefined = the file backend's own choice. */
   readonly kdfIterations: number | undefined;
-  /** How long a decrypted key is kept after its last use; 0 = not kept. */
+  /** How long a decrypted key is kept after its last use; at least a second. */
+  readonly unlockedTtlMs: number;
+  readonly unlockedMax: number;
+}
+
+/** notary-signer's table. */
+export interface SqlStorageConfig {
+  readonly backend: 'mysql' | 'postgres' | 'sqlite3';
+  /** As in the file: a go-sql-driver DSN, a lib/pq URL or key=value string, or the path of a SQLite file. Holds a password. */
+  readonly dbUrl: string;
+  /** Where the relative path of a SQLite file starts. */
+  readonly baseDirectory: string;
+  /** For lib/pq's variables. */
+  readonly env: NodeJS.ProcessEnv;
+  /** Passphrase alias of new keys. */
+  readonly defaultAlias: string;
+  /** PBKDF2 iterations of new keys' JWE. */
+  readonly p2c: number;
+  readonly maxConnections: number;
+  readonly statementTimeoutMs: number;
+  /** How long a change by another daemon may stay unseen. */
+  readonly revalidateMs: number;
+  /** How long uses of keys are gathered before they are written to `last_used`. */
+  readonly lastUsedMs: number;
   readonly unlockedTtlMs: number;
   readonly unlockedMax: number;
 }
@@ -52,7 +75,7 @@ export interface Config {
   readonly server: ServerConfig | undefined;
   readonly agent: AgentConfig | undefined;
   readonly logging: { readonly level: LogLevel };
-  readonly storage: FileStorageConfig | MemoryStorageConfig;
+  readonly storage: FileStorageConfig | SqlStorageConfig | MemoryStorageConfig;
   /** Role, or `*` for every other role → the backends that a new key may go to, in order; `storage` = `storage.backend`. */
   readonly placement: ReadonlyMap<string, readonly string[]>;
   readonly metrics: { readonly host: string; readonly port: number } | undefined;

@@ -142,6 +142,11 @@ export class Settings {
     throw this.fail(key, problem, 'write a number with its unit, as "90s", "1h30m" or "500ms"');
   }
 
+  /** Where relative paths start. */
+  get baseDirectory(): string {
+    return this.#source.baseDir;
+  }
+
   /** @returns Absolute: a leading `~/` is the home directory, anything else relative starts at the base directory. */
   path(key: ScalarKey): string | undefined {
     const text = this.text(key);

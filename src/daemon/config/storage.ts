@@ -4,7 +4,7 @@ import type { SignetError } from '../../errors.ts';
 import { defaultTrustDir } from '../../locations.ts';
 import { isRecord } from './document.ts';
 import { MAX_TIMER_MS } from './duration.ts';
-import type { Config, FileStorageConfig } from './model.ts';
+import type { Config, FileStorageConfig, SqlStorageConfig } from './model.ts';
 import type { Settings } from './settings.ts';
 
 /** Bounds of `storage.kdf_iterations`: what `notary` writes, and what is still a few seconds. */
@@ -12,19 +12,11 @@ const KDF_ITERATIONS = { min: 2048, max: 10_000_000 };
 
 const ROLE = /^[a-z0-9._/-]{1,255}$/;
 
-const NO_SQL_HINT = 'keep notary-signer for this database, or set storage.backend to "file" or "memory"';
-const UNSUPPORTED_BACKENDS: ReadonlyMap<string, { readonly problem: string; readonly hint: string }> = new Map([
-  ['mysql', { problem: 'this version has no SQL storage yet: "mysql"', hint: NO_SQL_HINT }],
-  ['postgres', { problem: 'this version has no SQL storage yet: "postgres"', hint: NO_SQL_HINT }],
-  ['sqlite3', { problem: 'this version has no SQL storage yet: "sqlite3"', hint: NO_SQL_HINT }],
-  [
-    'rethinkdb',
-    {
-      problem: 'rethinkdb storage is not supported',
-      hint: 'set storage.backend to "file", then rotate each repository\'s timestamp and snapshot keys with "notary key rotate GUN ROLE -r"',
-    },
-  ],
-]);
+/** Bounds of `storage.p2c`: what notary-signer writes, and what the JWE reader accepts. */
+const P2C = { min: 8192, max: 1_000_000 };
+
+const RETHINKDB_HINT =
+  'set storage.backend to another one, then rotate each repository\'s timestamp and snapshot keys with "notary key rotate GUN ROLE -r"';
 
 /**
  * @param place Who supplies the defaults: the environment, and the directory where a relative `DOCKER_CONFIG` starts.
@@ -38,30 +30,75 @@ export function readStorage(
   isDropIn: boolean,
 ): Config['storage'] {
   const backend = settings.text('storage.backend') ?? (isDropIn ? '' : 'file');
-  if (backend === 'memory') return { backend };
-  if (backend !== 'file') throw unusableBackend(settings, backend);
+  switch (backend) {
+    case 'memory':
+      return { backend };
+    case 'mysql':
+    case 'postgres':
+    case 'sqlite3':
+      return readSqlOptions(settings, backend, place.env);
+    case 'file':
+      return {
+        backend,
+        path: settings.path('storage.path') ?? resolve(place.cwd, join(defaultTrustDir(place.env), 'private')),
+        defaultAlias: readAlias(settings),
+        passphraseFile: settings.path('storage.passphrase_file'),
+        kdfIterations: settings.integer('storage.kdf_iterations', KDF_ITERATIONS),
+        ...readUnlockedBounds(settings),
+      };
+    default:
+      throw unusableBackend(settings, backend);
+  }
+}
+
+function readSqlOptions(
+  settings: Settings,
+  backend: SqlStorageConfig['backend'],
+  env: NodeJS.ProcessEnv,
+): SqlStorageConfig {
+  const dbUrl = settings.text('storage.db_url');
+  if (dbUrl === undefined) {
+    const hint = 'set storage.db_url to the data source that notary-signer used';
+    throw settings.fail('storage.db_url', `must provide a non-empty database source for ${backend}`, hint);
+  }
+  const defaultAlias = readAlias(settings);
+  if (defaultAlias === undefined) {
+    const hint = 'set storage.default_alias to the alias of the passphrase for new keys';
+    throw settings.fail('storage.default_alias', 'must provide a default alias for the key DB', hint);
+  }
   return {
     backend,
-    path: settings.path('storage.path') ?? resolve(place.cwd, join(defaultTrustDir(place.env), 'private')),
-    ...readFileOptions(settings),
+    dbUrl,
+    baseDirectory: settings.baseDirectory,
+    env,
+    defaultAlias,
+    p2c: settings.integer('storage.p2c', P2C) ?? P2C.min,
+    maxConnections: settings.integer('storage.max_connections', { min: 1, max: 1000 }) ?? 8,
+    statementTimeoutMs: settings.durationMs('storage.statement_timeout', { min: 100, max: MAX_TIMER_MS }) ?? 5000,
+    revalidateMs: settings.durationMs('storage.revalidate_interval', { min: 0, max: MAX_TIMER_MS }) ?? 5000,
+    lastUsedMs: settings.durationMs('storage.last_used_interval', { min: 0, max: MAX_TIMER_MS }) ?? 1000,
+    ...readUnlockedBounds(settings),
   };
 }
 
-function readFileOptions(settings: Settings): Omit<FileStorageConfig, 'backend' | 'path'> {
+function readAlias(settings: Settings): string | undefined {
+  return settings.text('storage.default_alias') ?? settings.text('default_alias');
+}
+
+function readUnlockedBounds(settings: Settings): Pick<FileStorageConfig, 'unlockedTtlMs' | 'unlockedMax'> {
   return {
-    defaultAlias: settings.text('storage.default_alias') ?? settings.text('default_alias'),
-    passphraseFile: settings.path('storage.passphrase_file'),
-    kdfIterations: settings.integer('storage.kdf_iterations', KDF_ITERATIONS),
     unlockedTtlMs: settings.durationMs('storage.unlocked_ttl', { min: 0, max: MAX_TIMER_MS }) ?? 3_600_000,
     unlockedMax: settings.integer('storage.unlocked_max', { min: 1, max: 1_000_000 }) ?? 10_000,
   };
 }
 
 function unusableBackend(settings: Settings, backend: string): SignetError {
-  const known = UNSUPPORTED_BACKENDS.get(backend);
-  if (known !== undefined) return settings.fail('storage.backend', known.problem, known.hint);
-  const problem = `${JSON.stringify(backend.slice(0, 64))} is not an allowed backend, must be one of: [file memory]`;
-  return settings.fail('storage.backend', problem, 'set storage.backend to "file" or "memory"');
+  if (backend === 'rethinkdb') {
+    return settings.fail('storage.backend', 'rethinkdb storage is not supported', RETHINKDB_HINT);
+  }
+  const name = JSON.stringify(backend.slice(0, 64));
+  const problem = `${name} is not an allowed backend, must be one of: [file memory mysql postgres sqlite3]`;
+  return settings.fail('storage.backend', problem, 'set storage.backend to one of them');
 }
 
 /**
@@ -90,10 +127,15 @@ function readBackends(settings: Settings, key: string, value: unknown, backend: 
   const isList = Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string');
   if (!isList) throw settings.fail(key, 'not a list of backends', 'write at least one name, as ["storage"]');
   const names: readonly string[] = value;
-  const missing = names.find((name) => name !== 'storage' && name !== backend);
+  const missing = names.find((name) => name !== 'storage' && name !== homeOf(backend));
   if (missing === undefined) return names;
   const problem = `backend ${JSON.stringify(missing.slice(0, 64))} is not configured`;
   throw settings.fail(key, problem, `use "storage", which stands for "${backend}"`);
+}
+
+/** The name of a backend in `placement`: the three databases are one kind of home. */
+function homeOf(backend: string): string {
+  return ['mysql', 'postgres', 'sqlite3'].includes(backend) ? 'sql' : backend;
 }
 
 /** @throws {SignetError} CONFIGURATION outside 1..64, or for several workers that would each have keys of their own */

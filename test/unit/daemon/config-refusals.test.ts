@@ -26,7 +26,7 @@ describe("loadConfig checks in notary-signer's order", () => {
     [
       'storage',
       { logging: {}, reporting: {}, server: SERVER },
-      '"disk" is not an allowed backend, must be one of: [file memory]',
+      '"disk" is not an allowed backend, must be one of: [file memory mysql postgres sqlite3]',
       'storage.backend',
     ],
   ];
@@ -147,20 +147,37 @@ describe('loadConfig refuses a file', () => {
   });
 });
 
+const SQL = { backend: 'mysql', db_url: 'signer@/notarysigner', default_alias: 'alias1' };
+
 describe('loadConfig refuses the value', () => {
   it.each<[object, string, string]>([
     [{ logging: { level: 'loud' } }, 'not a valid logrus Level: "loud"', 'logging.level'],
     [{ logging: { level: true } }, 'not a text', 'logging.level'],
     [
       { storage: { backend: 'File' } },
-      '"File" is not an allowed backend, must be one of: [file memory]',
+      '"File" is not an allowed backend, must be one of: [file memory mysql postgres sqlite3]',
       'storage.backend',
     ],
-    [{ storage: { backend: 'mysql' } }, 'this version has no SQL storage yet: "mysql"', 'storage.backend'],
-    [{ storage: { backend: 'postgres' } }, 'this version has no SQL storage yet: "postgres"', 'storage.backend'],
-    [{ storage: { backend: 'sqlite3' } }, 'this version has no SQL storage yet: "sqlite3"', 'storage.backend'],
+    [{ storage: { backend: 'mysql' } }, 'must provide a non-empty database source for mysql', 'storage.db_url'],
+    [{ storage: { backend: 'postgres' } }, 'must provide a non-empty database source for postgres', 'storage.db_url'],
+    [
+      { storage: { backend: 'sqlite3', db_url: 'keys.db' } },
+      'must provide a default alias for the key DB',
+      'storage.default_alias',
+    ],
+    [{ storage: { ...SQL, p2c: 4096 } }, 'not a whole number from 8192 to 1000000', 'storage.p2c'],
+    [{ storage: { ...SQL, max_connections: 0 } }, 'not a whole number from 1 to 1000', 'storage.max_connections'],
+    [
+      { storage: { ...SQL, statement_timeout: '1ms' } },
+      'not a duration from 100ms to 576h',
+      'storage.statement_timeout',
+    ],
     [{ storage: { backend: 'rethinkdb' } }, 'rethinkdb storage is not supported', 'storage.backend'],
-    [{ server: SERVER }, '"" is not an allowed backend, must be one of: [file memory]', 'storage.backend'],
+    [
+      { server: SERVER },
+      '"" is not an allowed backend, must be one of: [file memory mysql postgres sqlite3]',
+      'storage.backend',
+    ],
     [{ storage: { path: 'a\0b' } }, 'control character in the value', 'storage.path'],
     [{ storage: { kdf_iterations: 2047 } }, 'not a whole number from 2048 to 10000000', 'storage.kdf_iterations'],
     [{ storage: { kdf_iterations: 1e21 } }, 'not a whole number from 2048 to 10000000', 'storage.kdf_iterations'],

@@ -77,8 +77,8 @@ describe('nearestKey', () => {
   });
 
   it('never suggests a key without effect', () => {
-    expect(nearestKey('storage.db_urls')).not.toBe('storage.db_url');
-    expect(nearestKey('db_url')).toBeUndefined();
+    expect(nearestKey('storage.usernam')).not.toBe('storage.username');
+    expect(nearestKey('username')).toBeUndefined();
   });
 
   it('finds a key behind any one wrong character', () => {
