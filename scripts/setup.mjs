@@ -35,6 +35,13 @@ export const TEST_PACKAGES = [
   { name: 'openssl', commands: ['openssl'] },
   { name: 'curl', commands: ['curl'] },
   { name: 'docker.io', commands: ['docker'] },
+  { name: 'mariadb-server-core', commands: ['mariadbd', 'mariadb-install-db'] },
+  { name: 'mariadb-client-core', commands: ['mariadb'] },
+  { name: 'postgresql', commands: ['pg_lsclusters'] },
+  // for the SQLite driver, which is compiled
+  { name: 'g++', commands: ['g++'] },
+  { name: 'make', commands: ['make'] },
+  { name: 'python3', commands: ['python3'] },
 ];
 
 /**
@@ -52,6 +59,22 @@ export async function ensureInstalled() {
     say('installing the npm dependencies');
     await run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund']);
     await writeFile(stampFile, stamp);
+  });
+}
+
+/**
+ * Compiles the SQLite driver, which is the only package with a native part that does not come ready-made. Nobody needs it
+ * but `storage.backend: "sqlite3"` and its tests.
+ *
+ * @throws {SetupError} The compiler failed (its output is in the message).
+ */
+export async function ensureSqliteDriver() {
+  const binary = join(ROOT, 'node_modules', 'better-sqlite3', 'build', 'Release', 'better_sqlite3.node');
+  if (await exists(binary)) return;
+  await alone(async () => {
+    if (await exists(binary)) return;
+    say('compiling the SQLite driver (about a minute)');
+    await run('npm', ['rebuild', 'better-sqlite3', '--ignore-scripts=false']);
   });
 }
 
@@ -124,6 +147,13 @@ function requireNode() {
 
 function say(text) {
   process.stderr.write(`signet: ${text}\n`);
+}
+
+async function exists(path) {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** SHA-256 over the names and contents of files, and of all files below directories. */

@@ -12,6 +12,7 @@ import {
   ensureBuilt,
   ensureDebianPackages,
   ensureInstalled,
+  ensureSqliteDriver,
   ROOT,
   runScript,
   SetupError,
@@ -25,7 +26,10 @@ await runScript(async () => {
   const args = process.argv.slice(2);
   await ensureInstalled();
   await ensureBuilt();
-  if (needsSystemPrograms(args)) await requireSystemPrograms();
+  if (needsSystemPrograms(args)) {
+    await requireSystemPrograms();
+    await ensureSqliteDriver();
+  }
 
   const directory = await mkdtemp(join(tmpdir(), 'signet-test-report-'));
   try {
