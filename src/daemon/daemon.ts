@@ -230,7 +230,7 @@ export class Daemon {
   }
 
   #serve(services: Parameters<typeof createGrpcServer>[0]): (connection: Socket) => void {
-    const server = createGrpcServer(services);
+    const server = createGrpcServer(services, this.#options.config.server ?? AGENT_LIMITS);
     this.#servers.push(server);
     return server.inject;
   }

@@ -8,11 +8,13 @@ import {
   setLogVerbosity,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
+import type { CallLimits } from './calls.ts';
+import { endStaleStreams } from './stale-streams.ts';
 
 /** grpc-go's default, which notary-signer keeps: 4 MiB. Larger messages are RESOURCE_EXHAUSTED. */
 export const MAX_MESSAGE_BYTES: number = 4 * 1024 * 1024;
-/** Streams per connection; a client that wants more waits. */
-const MAX_STREAMS = 1024;
+/** Streams per connection; a client that wants more waits. Each may hold an unfinished message of 4 MiB. */
+const MAX_STREAMS = 100;
 /** A peer that went away without closing is noticed after this and the next, milliseconds. */
 const KEEPALIVE_MS = 10_000;
 const KEEPALIVE_TIMEOUT_MS = 5000;
@@ -31,6 +33,7 @@ export interface GrpcServer {
 
 export function createGrpcServer(
   services: readonly (readonly [ServiceDefinition, UntypedServiceImplementation])[],
+  { callTimeoutMs }: Pick<CallLimits, 'callTimeoutMs'>,
 ): GrpcServer {
   // Its own lines on stderr are not JSON, and quote headers as clients sent them.
   setLogVerbosity(logVerbosity.NONE);
@@ -45,6 +48,7 @@ export function createGrpcServer(
   for (const [definition, implementation] of services) server.addService(definition, implementation);
   // Our listeners have made the connection secure, or it is a private Unix socket.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const staleStreams = endStaleStreams(server, callTimeoutMs);
   const connections = new Map<Socket, { bytesRead: number; silentLooks: number }>();
   const sweeper = setInterval(() => {
     for (const [connection, last] of connections) {
@@ -63,6 +67,7 @@ export function createGrpcServer(
     close: (graceMs) =>
       new Promise((resolve) => {
         clearInterval(sweeper);
+        clearInterval(staleStreams);
         const timer = setTimeout(() => {
           // Not `forceShutdown`: without channelz grpc-js does not know its sessions.
           for (const connection of connections.keys()) connection.destroy();

@@ -11,7 +11,7 @@ import {
   type Server as TlsServer,
 } from 'node:tls';
 import { fromNodeError } from '../errors.ts';
-import type { Logger } from './log.ts';
+import { atMost, type Logger } from './log.ts';
 import type { Native } from './native.ts';
 import type { Peers } from './peer.ts';
 import type { TlsMaterial } from './tls-files.ts';
@@ -48,6 +48,7 @@ const CIPHERS = [
   'TLS_CHACHA20_POLY1305_SHA256',
 ].join(':');
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+const WARNINGS_PER_SECOND = 5;
 
 export interface TlsListener extends Listener {
   /** New handshakes use the new files; connections live on. @throws if OpenSSL refuses them; then the old ones stay */
@@ -67,6 +68,8 @@ export async function listenTls(
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
   });
   useMaterial(server, material);
+  // Whoever reaches the port could fill the log otherwise.
+  const warn = atMost(WARNINGS_PER_SECOND, (fields, text) => log.warn(fields, text));
   server.maxConnections = options.maxConnections;
   server.on('secureConnection', (socket) => {
     socket.on('error', (error) => log.debug({ peer: socket.remoteAddress, error: error.message }, 'connection failed'));
@@ -77,9 +80,10 @@ export async function listenTls(
     const { code, message } = error as NodeJS.ErrnoException;
     // Health probes that only open the port end like this.
     const quiet = code === 'ECONNRESET' || code === 'EPIPE';
-    log[quiet ? 'debug' : 'warn']({ peer: socket.remoteAddress, error: code ?? message }, 'TLS handshake failed');
+    if (quiet) log.debug({ peer: socket.remoteAddress, error: code }, 'TLS handshake failed');
+    else warn({ peer: socket.remoteAddress, error: code ?? message }, 'TLS handshake failed');
   });
-  server.on('drop', () => log.warn({ limit: options.maxConnections }, 'connection refused: server.max_connections'));
+  server.on('drop', () => warn({ limit: options.maxConnections }, 'connection refused: server.max_connections'));
   const { host, port } = options;
   await listening(server, `${host ?? ''}:${port}`, () => server.listen({ port, ...(host !== undefined && { host }) }));
   return {

@@ -64,6 +64,34 @@ function pinoLevel(level: LogLevel): string {
   return level === 'panic' ? 'silent' : level;
 }
 
+/**
+ * Lets through so many lines a second; the next one after that tells how many were left out.
+ *
+ * @param now Milliseconds; a parameter for tests.
+ */
+export function atMost(
+  perSecond: number,
+  write: (fields: object, text: string) => void,
+  now: () => number = () => performance.now(),
+): (fields: object, text: string) => void {
+  let second = Number.NEGATIVE_INFINITY;
+  let written = 0;
+  let omitted = 0;
+  return (fields, text) => {
+    if (now() - second >= 1000) {
+      second = now();
+      written = 0;
+    }
+    if (written >= perSecond) {
+      omitted++;
+      return;
+    }
+    written++;
+    write(omitted === 0 ? fields : { ...fields, omitted }, text);
+    omitted = 0;
+  };
+}
+
 /** One line before there is a logger, or when there will be none: start-up errors, as notary-signer writes them. */
 export function writeFatal(message: string, hint?: string): void {
   const line = { level: 'fatal', msg: message, ...(hint !== undefined && { hint }), time: new Date().toISOString() };

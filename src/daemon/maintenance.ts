@@ -1,5 +1,6 @@
 /** `signetd -migrate`, `-rewrap`, `-purge-deleted`: work on the SQL table; daemons may serve from it meanwhile. */
 import type { SqlDatabase } from '../backends/sql/database.ts';
+import type { KeyTable } from '../backends/sql/key-table.ts';
 import type { Secret } from '../crypto/secret.ts';
 import { SignetError } from '../errors.ts';
 import { aliasVariable, passphraseOfAlias } from '../keyring/unlock.ts';
@@ -30,7 +31,8 @@ export async function runMaintenance({ task, config, env, log, print, signal }: 
     case 'rewrap':
       return rewrapKeys(database, task, { storage, env, log, print, signal });
     case 'purge':
-      return purgeKeys(database, new Date(Date.now() - task.olderThanMs), { print, signal });
+      // Nothing was deleted before 1970, and the databases' times do not all reach further back.
+      return purgeKeys(database, new Date(Math.max(0, Date.now() - task.olderThanMs)), { print, signal });
   }
 }
 
@@ -48,15 +50,13 @@ async function rewrapKeys(
   options: Pick<MaintenanceOptions, 'env' | 'log' | 'print' | 'signal'> & { readonly storage: SqlStorageConfig },
 ): Promise<number> {
   const { env, log, print, signal, storage } = options;
-  const [{ rewrap }, { KeyTable }] = await Promise.all([
-    import('../backends/sql/maintenance.ts'),
-    import('../backends/sql/key-table.ts'),
-  ]);
+  const { rewrap } = await import('../backends/sql/maintenance.ts');
   using from = requirePassphrase(env, task.from);
   using to = requirePassphrase(env, task.to);
+  const table = await openTable(database);
   const progress = new Progress('keys re-wrapped');
   const { rewrapped, skipped, changed } = await rewrap({
-    table: new KeyTable(database),
+    table,
     from: { alias: task.from, passphrase: from },
     to: { alias: task.to, passphrase: to },
     p2c: storage.p2c,
@@ -74,17 +74,25 @@ async function purgeKeys(
   before: Date,
   { print, signal }: Pick<MaintenanceOptions, 'print' | 'signal'>,
 ): Promise<number> {
-  const [{ purgeDeleted }, { KeyTable }] = await Promise.all([
-    import('../backends/sql/maintenance.ts'),
-    import('../backends/sql/key-table.ts'),
-  ]);
+  const { purgeDeleted } = await import('../backends/sql/maintenance.ts');
+  const table = await openTable(database);
   const progress = new Progress('keys purged');
-  const table = new KeyTable(database);
   const purged = await purgeDeleted(table, before, (done) => progress.show(done, undefined), signal).finally(() =>
     progress.end(),
   );
   print(`${purged} keys that were deleted before ${before.toISOString()} are gone for good`);
   return 0;
+}
+
+/** @throws {SignetError} CONFIGURATION if the table is missing, with the remedy */
+async function openTable(database: SqlDatabase): Promise<KeyTable> {
+  const [{ KeyTable }, { checkSchema }] = await Promise.all([
+    import('../backends/sql/key-table.ts'),
+    import('../backends/sql/schema.ts'),
+  ]);
+  const table = new KeyTable(database);
+  await checkSchema(table);
+  return table;
 }
 
 function requirePassphrase(env: NodeJS.ProcessEnv, alias: string): Secret {

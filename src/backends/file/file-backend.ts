@@ -100,7 +100,7 @@ export class FileBackend implements KeyBackend {
   /** @throws {SignetError} CONFIGURATION if the directory is unsafe, UNAVAILABLE if it cannot be used */
   static async open(options: FileBackendOptions): Promise<FileBackend> {
     const directory = new KeyDirectory(options.path);
-    await directory.prepare();
+    await directory.create();
     const backend = new FileBackend(directory, options);
     // Not awaited: a directory of 100 000 keys must not delay the start.
     void removeAbandonedFiles(options.path).catch(() => undefined);
@@ -250,7 +250,7 @@ export class FileBackend implements KeyBackend {
     context: SignContext,
   ): Promise<KeyInfo & { readonly publicKey: PublicKey }> {
     try {
-      await this.#directory.prepare();
+      await this.#directory.verify();
       if ((await this.#directory.find(key.keyId)) !== undefined) {
         throw new SignetError('KEY_EXISTS', `key ${key.keyId} exists in ${this.location}`);
       }

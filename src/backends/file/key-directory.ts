@@ -61,11 +61,12 @@ export class KeyDirectory {
   }
 
   /**
-   * Makes the directory if it is missing and refuses one that others can write to.
+   * Makes the directory if it is missing. Only at start: one that went away later, an unmounted volume, must not be
+   * replaced by an empty one.
    *
-   * @throws {SignetError} CONFIGURATION, UNAVAILABLE
+   * @throws {SignetError} as `verify`
    */
-  async prepare(): Promise<void> {
+  async create(): Promise<void> {
     try {
       await mkdir(this.path, { recursive: true, mode: 0o700 });
     } catch (error) {
@@ -74,6 +75,11 @@ export class KeyDirectory {
         throw fromNodeError(error, `cannot create the key directory ${this.path}`);
       }
     }
+    await this.verify();
+  }
+
+  /** Refuses a directory that others can write to. @throws {SignetError} CONFIGURATION, UNAVAILABLE */
+  async verify(): Promise<void> {
     const stats = await this.#stat();
     if (!stats.isDirectory()) throw new SignetError('CONFIGURATION', `${this.path} is not a directory`);
     if ((stats.mode & 0o022) !== 0) {

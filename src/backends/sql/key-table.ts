@@ -35,6 +35,8 @@ export interface SealedRow {
 const MAX_CHARACTERS = { gun: 255, role: 255, alias: 50 } as const;
 /** Rows of one page of a listing, and keys of one IN list. */
 const PAGE = 500;
+/** Pending keys that are looked at at once: nearly always there is one at most. */
+const PENDING_PAGE = 20;
 
 const COLUMNS = 'id, key_id, algorithm, passphrase_alias, public, private, gun, role, last_used';
 
@@ -79,15 +81,21 @@ export class KeyTable {
     owner: { readonly role: string; readonly gun: string; readonly algorithm: string },
     queries: SqlQueries = this.#database,
   ): Promise<KeyRow | undefined> {
-    const rows = await queries.query(
-      `SELECT ${COLUMNS} FROM private_keys
-        WHERE gun = ? AND role = ? AND algorithm = ? AND last_used IS NULL AND deleted_at IS NULL
-        ORDER BY key_id, id LIMIT 20`,
-      [owner.gun, owner.role, owner.algorithm],
-    );
-    // MySQL's collation takes GUNs that differ in case, accents or trailing blanks for one: they are not.
-    const same = rows.find((row) => row['gun'] === owner.gun && row['role'] === owner.role);
-    return same === undefined ? undefined : toKeyRow(same);
+    const wanted = [owner.gun, owner.role, owner.algorithm];
+    for (let after: string | undefined; ; ) {
+      const rows = await queries.query(
+        `SELECT ${COLUMNS} FROM private_keys
+          WHERE gun = ? AND role = ? AND algorithm = ? AND last_used IS NULL AND deleted_at IS NULL
+            ${after === undefined ? '' : 'AND key_id > ?'}
+          ORDER BY key_id, id LIMIT ${PENDING_PAGE}`,
+        after === undefined ? wanted : [...wanted, after],
+      );
+      // MySQL's collation takes GUNs that differ in case, accents or trailing blanks for one: they are not.
+      const same = rows.find((row) => row['gun'] === owner.gun && row['role'] === owner.role);
+      if (same !== undefined) return toKeyRow(same);
+      if (rows.length < PENDING_PAGE) return undefined;
+      after = text(rows.at(-1)?.['key_id']);
+    }
   }
 
   /** @throws {SignetError} KEY_EXISTS also if the key was deleted before: its row stays; INVALID_ARGUMENT */
@@ -120,23 +128,26 @@ export class KeyTable {
   }
 
   /** notary-signer's soft delete: the row stays. @returns How many rows. */
-  softDelete(keyId: KeyId, now: Date): Promise<number> {
-    return this.#database.execute('UPDATE private_keys SET deleted_at = ? WHERE deleted_at IS NULL AND key_id = ?', [
+  softDelete(keyId: KeyId, now: Date, queries: SqlQueries = this.#database): Promise<number> {
+    return queries.execute('UPDATE private_keys SET deleted_at = ? WHERE deleted_at IS NULL AND key_id = ?', [
       this.#time(now),
       keyId,
     ]);
   }
 
-  async markUsed(keyIds: readonly KeyId[], now: Date): Promise<void> {
+  /** @returns How many of the keys are still there. */
+  async markUsed(keyIds: readonly KeyId[], now: Date): Promise<number> {
     const time = this.#time(now);
+    let marked = 0;
     for (let start = 0; start < keyIds.length; start += PAGE) {
       const page = keyIds.slice(start, start + PAGE);
-      await this.#database.execute(
+      marked += await this.#database.execute(
         `UPDATE private_keys SET last_used = ?, updated_at = ?
           WHERE deleted_at IS NULL AND key_id IN (${placeholders(page.length)})`,
         [time, time, ...page],
       );
     }
+    return marked;
   }
 
   /** Every row that is not deleted, page by page, in the order of `id`. */
@@ -186,16 +197,17 @@ export class KeyTable {
     }
   }
 
-  /** Rows sealed under an alias, deleted ones included, from `afterId` on. */
+  /**
+   * Rows sealed under an alias, deleted ones included, from `afterId` on. On MySQL also those whose alias differs in
+   * case: their passphrase has the same variable.
+   */
   async sealedUnder(alias: string, afterId: number, limit: number): Promise<readonly SealedRow[]> {
     const rows = await this.#database.query(
-      `SELECT id, key_id, passphrase_alias, private FROM private_keys
+      `SELECT id, key_id, private FROM private_keys
         WHERE passphrase_alias = ? AND id > ? ORDER BY id LIMIT ${limit}`,
       [alias, afterId],
     );
-    return rows
-      .filter((row) => row['passphrase_alias'] === alias)
-      .map((row) => ({ id: Number(row['id']), keyId: String(row['key_id']), token: text(row['private']) }));
+    return rows.map((row) => ({ id: Number(row['id']), keyId: text(row['key_id']), token: text(row['private']) }));
   }
 
   async countSealedUnder(alias: string): Promise<number> {

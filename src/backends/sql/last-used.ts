@@ -6,7 +6,8 @@ import type { KeyId } from '../../crypto/key-id.ts';
 import { SingleFlight } from '../single-flight.ts';
 
 export interface LastUsedOptions {
-  readonly write: (keyIds: readonly KeyId[]) => Promise<void>;
+  /** @returns How many of them are still there. */
+  readonly write: (keyIds: readonly KeyId[]) => Promise<number>;
   readonly intervalMs: number;
   readonly onError: (error: unknown) => void;
 }
@@ -14,7 +15,7 @@ export interface LastUsedOptions {
 export class LastUsed implements AsyncDisposable {
   readonly #options: LastUsedOptions;
   readonly #pending = new Set<KeyId>();
-  readonly #firstUses = new SingleFlight<KeyId, void>();
+  readonly #firstUses = new SingleFlight<KeyId, boolean>();
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
 
@@ -22,9 +23,12 @@ export class LastUsed implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** @throws {SignetError} UNAVAILABLE: then the signature must not be given out */
-  first(keyId: KeyId): Promise<void> {
-    return this.#firstUses.run(keyId, () => this.#options.write([keyId]));
+  /**
+   * @returns False if the key is gone: then the signature must not be given out.
+   * @throws {SignetError} UNAVAILABLE: neither then
+   */
+  first(keyId: KeyId): Promise<boolean> {
+    return this.#firstUses.run(keyId, async () => (await this.#options.write([keyId])) > 0);
   }
 
   again(keyId: KeyId): void {

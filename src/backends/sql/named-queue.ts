@@ -25,12 +25,13 @@ export class NamedQueue {
     });
     const tail = previous.then(() => own);
     this.#tails.set(name, tail);
+    // Not when this turn ends: who gave up waiting must not make the next one forget who is still at work.
+    void tail.then(() => this.#tails.get(name) === tail && this.#tails.delete(name));
     try {
       await within(previous, options.timeoutMs, options.onTimeout);
       return await job();
     } finally {
       finish();
-      if (this.#tails.get(name) === tail) this.#tails.delete(name);
     }
   }
 }

@@ -3,7 +3,6 @@
  * time it is refreshed in the background, together with others; past its time the caller waits for the database.
  */
 import type { KeyId } from '../../crypto/key-id.ts';
-import { SingleFlight } from '../single-flight.ts';
 import type { KeyRow } from './key-table.ts';
 
 export interface RowSource {
@@ -34,9 +33,13 @@ export class RowCache implements Disposable {
   readonly #options: RowCacheOptions;
   readonly #now: () => number;
   readonly #entries = new Map<KeyId, Entry>();
-  readonly #reading = new SingleFlight<KeyId, KeyRow | undefined>();
+  /** Who asks meanwhile shares the answer, unless the row was invalidated since the database was asked. */
+  readonly #reading = new Map<KeyId, Promise<KeyRow | undefined>>();
   readonly #stale = new Set<KeyId>();
+  /** What the refresh under way may still keep: an invalidated row is taken out. */
+  readonly #refreshing = new Set<KeyId>();
   #timer: NodeJS.Timeout | undefined;
+  #isRefreshing = false;
 
   constructor(options: RowCacheOptions) {
     this.#options = options;
@@ -47,7 +50,7 @@ export class RowCache implements Disposable {
   async get(keyId: KeyId): Promise<KeyRow | undefined> {
     const entry = this.#entries.get(keyId);
     const age = entry === undefined ? Number.POSITIVE_INFINITY : this.#now() - entry.readAt;
-    if (entry === undefined || age >= this.#options.maxAgeMs) return this.#reading.run(keyId, () => this.#read(keyId));
+    if (entry === undefined || age >= this.#options.maxAgeMs) return this.#reading.get(keyId) ?? this.#read(keyId);
     if (age >= this.#options.maxAgeMs / 2) this.#refreshSoon(keyId);
     return entry.row;
   }
@@ -60,10 +63,22 @@ export class RowCache implements Disposable {
     if (oldest !== undefined) this.#entries.delete(oldest);
   }
 
-  /** The next use asks the database. Without an ID: for every row. */
+  /** Notes the first use of a row that is still held; neither its age nor an invalidation is undone. */
+  markUsed(keyId: KeyId): void {
+    const entry = this.#entries.get(keyId);
+    if (entry !== undefined) entry.row = { ...entry.row, isUsed: true };
+  }
+
+  /**
+   * The next use asks the database. Without an ID: for every row.
+   *
+   * Answers to questions of before may show the row as it was: they reach who asked, but are not kept.
+   */
   invalidate(keyId?: KeyId): void {
-    if (keyId === undefined) this.#entries.clear();
-    else this.#entries.delete(keyId);
+    for (const rows of [this.#entries, this.#reading, this.#refreshing]) {
+      if (keyId === undefined) rows.clear();
+      else rows.delete(keyId);
+    }
   }
 
   [Symbol.dispose](): void {
@@ -71,11 +86,20 @@ export class RowCache implements Disposable {
     this.#entries.clear();
   }
 
-  async #read(keyId: KeyId): Promise<KeyRow | undefined> {
+  #read(keyId: KeyId): Promise<KeyRow | undefined> {
     const readAt = this.#now();
-    const row = await this.#options.source.find(keyId);
-    this.#keep(keyId, row, readAt);
-    return row;
+    const isCurrent = () => this.#reading.get(keyId) === reading;
+    const reading = this.#options.source
+      .find(keyId)
+      .then((row) => {
+        if (isCurrent()) this.#keep(keyId, row, readAt);
+        return row;
+      })
+      .finally(() => {
+        if (isCurrent()) this.#reading.delete(keyId);
+      });
+    this.#reading.set(keyId, reading);
+    return reading;
   }
 
   #keep(keyId: KeyId, row: KeyRow | undefined, readAt: number): void {
@@ -88,7 +112,10 @@ export class RowCache implements Disposable {
   }
 
   #refreshSoon(keyId: KeyId): void {
+    if (this.#refreshing.has(keyId)) return;
     this.#stale.add(keyId);
+    // One at a time: refreshes of a slow database must not take all connections from those who wait for an answer.
+    if (this.#isRefreshing) return;
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       void this.#refresh();
@@ -98,12 +125,17 @@ export class RowCache implements Disposable {
   async #refresh(): Promise<void> {
     const keyIds = [...this.#stale];
     this.#stale.clear();
+    for (const keyId of keyIds) this.#refreshing.add(keyId);
+    this.#isRefreshing = true;
     const readAt = this.#now();
     try {
       const rows = await this.#options.source.findAll(keyIds);
-      for (const keyId of keyIds) this.#keep(keyId, rows.get(keyId), readAt);
+      for (const keyId of this.#refreshing) this.#keep(keyId, rows.get(keyId), readAt);
     } catch {
       // The rows age on; who needs one past its time asks again and is told.
+    } finally {
+      this.#refreshing.clear();
+      this.#isRefreshing = false;
     }
   }
 }

@@ -168,8 +168,12 @@ export class SqlBackend implements KeyBackend {
       this.#lastUsed.again(keyId);
       return signing;
     }
-    const [signature] = await Promise.all([signing, this.#lastUsed.first(keyId)]);
-    this.#rows.put({ ...row, isUsed: true });
+    const [signature, isThere] = await Promise.all([signing, this.#lastUsed.first(keyId)]);
+    if (!isThere) {
+      this.#rows.invalidate(keyId);
+      throw this.#notFound(keyId);
+    }
+    this.#rows.markUsed(keyId);
     return signature;
   }
 
@@ -188,8 +192,12 @@ export class SqlBackend implements KeyBackend {
 
   async #row(keyId: KeyId): Promise<KeyRow> {
     const row = await this.#rows.get(keyId);
-    if (row === undefined) throw new SignetError('KEY_NOT_FOUND', `no key ${keyId} in ${this.location}`);
+    if (row === undefined) throw this.#notFound(keyId);
     return row;
+  }
+
+  #notFound(keyId: KeyId): SignetError {
+    return new SignetError('KEY_NOT_FOUND', `no key ${keyId} in ${this.location}`);
   }
 
   async #open(row: KeyRow): Promise<PrivateKey> {
@@ -297,11 +305,20 @@ export class SqlBackend implements KeyBackend {
   }
 
   async #remove(keyId: KeyId): Promise<boolean> {
-    const removed = await this.#table.softDelete(keyId, new Date());
-    this.#rows.invalidate(keyId);
-    this.#unlocked.drop(keyId);
-    if (removed > 0) await this.#database.notifications?.notify(this.#database, CHANNEL, keyId);
-    return removed > 0;
+    const { notifications } = this.#database;
+    try {
+      if (notifications === undefined) return (await this.#table.softDelete(keyId, new Date())) > 0;
+      // In one transaction: no deletion that the others are not told of.
+      return await this.#database.transaction(async (queries) => {
+        const removed = (await this.#table.softDelete(keyId, new Date(), queries)) > 0;
+        if (removed) await notifications.notify(queries, CHANNEL, keyId);
+        return removed;
+      });
+    } finally {
+      // Also after a failure: the row may be deleted nevertheless.
+      this.#rows.invalidate(keyId);
+      this.#unlocked.drop(keyId);
+    }
   }
 
   async #checkAliases(): Promise<void> {

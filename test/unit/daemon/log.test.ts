@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { createLog, describeError } from '../../../src/daemon/log.ts';
+import { atMost, createLog, describeError } from '../../../src/daemon/log.ts';
 import { SignetError } from '../../../src/errors.ts';
 
 const { written } = vi.hoisted(() => ({ written: [] as string[] }));
@@ -101,5 +101,29 @@ describe('an error in the log', () => {
     const loop = new Error('loop');
     loop.cause = loop;
     expect(describeError(new SignetError('INTERNAL', 'x', { cause: loop }), logger)['causes']).toHaveLength(5);
+  });
+});
+
+describe('atMost', () => {
+  it('lets so many lines a second through and tells how many it left out', () => {
+    let now = 0;
+    const written: object[] = [];
+    const warn = atMost(
+      2,
+      (fields, text) => written.push({ ...fields, text }),
+      () => now,
+    );
+    for (let i = 0; i < 5; i++) warn({ i }, 'refused');
+    now = 999;
+    warn({ i: 5 }, 'refused');
+    now = 1000;
+    warn({ i: 6 }, 'refused');
+    warn({ i: 7 }, 'refused');
+    expect(written).toEqual([
+      { i: 0, text: 'refused' },
+      { i: 1, text: 'refused' },
+      { i: 6, omitted: 4, text: 'refused' },
+      { i: 7, text: 'refused' },
+    ]);
   });
 });

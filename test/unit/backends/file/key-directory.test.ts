@@ -21,7 +21,7 @@ beforeEach(async () => {
   temporary = await temporaryDirectory();
   path = join(temporary.path, 'private');
   directory = new KeyDirectory(path);
-  await directory.prepare();
+  await directory.create();
 });
 afterEach(async () => {
   vi.restoreAllMocks();
@@ -57,7 +57,7 @@ async function snapshot(): Promise<unknown> {
 describe('preparing', () => {
   it('makes the directory and its parents for the owner alone', async () => {
     const deep = new KeyDirectory(join(temporary.path, 'a', 'b', 'private'));
-    await deep.prepare();
+    await deep.create();
     for (const made of [deep.path, dirname(deep.path), dirname(dirname(deep.path))]) {
       expect((await stat(made)).mode & 0o7777).toBe(0o700);
     }
@@ -65,7 +65,7 @@ describe('preparing', () => {
 
   it.each([0o770, 0o702, 0o777])('refuses a directory of mode %o: others can write to it', async (mode) => {
     await chmod(path, mode);
-    await expect(directory.prepare()).rejects.toMatchObject({
+    await expect(directory.create()).rejects.toMatchObject({
       code: 'CONFIGURATION',
       message: `the key directory ${path} can be written to by others`,
       hint: `run: chmod go-w ${path}`,
@@ -74,14 +74,14 @@ describe('preparing', () => {
 
   it('accepts a directory that others can read', async () => {
     await chmod(path, 0o755);
-    await expect(directory.prepare()).resolves.toBeUndefined();
+    await expect(directory.create()).resolves.toBeUndefined();
   });
 
   it("refuses another user's directory", async () => {
     if (process.getuid?.() === 0) await chown(path, 12_345, 12_345);
     else vi.spyOn(process, 'getuid').mockReturnValue(12_345);
     const { uid } = await stat(path);
-    await expect(directory.prepare()).rejects.toMatchObject({
+    await expect(directory.create()).rejects.toMatchObject({
       code: 'CONFIGURATION',
       message: `the key directory ${path} belongs to another user (uid ${uid})`,
       hint: 'name a directory of your own in storage.path',
@@ -91,7 +91,7 @@ describe('preparing', () => {
   it('refuses a file in its place', async () => {
     await rm(path, { recursive: true });
     await writeFile(path, '');
-    await expect(directory.prepare()).rejects.toMatchObject({
+    await expect(directory.create()).rejects.toMatchObject({
       code: 'CONFIGURATION',
       message: `${path} is not a directory`,
     });
