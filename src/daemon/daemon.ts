@@ -1,4 +1,5 @@
 /** Puts the parts together: keyring, signing path, services, listeners; starts them and stops them in order. */
+import cluster from 'node:cluster';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { openStorage } from '../backends/open.ts';
@@ -24,6 +25,7 @@ import { agentService } from './services/agent.ts';
 import { Health } from './services/health.ts';
 import { keyManagementService } from './services/key-management.ts';
 import { signerService } from './services/signer.ts';
+import { activatedSocket } from './socket-activation.ts';
 import { loadTlsMaterial } from './tls-files.ts';
 
 /** How often the backends are asked whether they can sign, milliseconds. */
@@ -220,7 +222,9 @@ export class Daemon {
       const material = await loadTlsMaterial(config.server);
       for (const warning of material.warnings) this.#log.warn(warning);
       const inject = this.#serve(shared);
-      this.#tls = await listenTls({ ...grpcAddr, maxConnections }, material, {
+      const owner = cluster.isWorker ? process.ppid : process.pid;
+      const fd = activatedSocket(this.#options.env, owner);
+      this.#tls = await listenTls({ ...grpcAddr, maxConnections, fd }, material, {
         peers: this.#peers,
         log: this.#log,
         inject,

@@ -56,7 +56,13 @@ export interface TlsListener extends Listener {
 }
 
 export async function listenTls(
-  options: { readonly host: string | undefined; readonly port: number; readonly maxConnections: number },
+  options: {
+    readonly host: string | undefined;
+    readonly port: number;
+    readonly maxConnections: number;
+    /** A socket that listens already; then host and port have no effect. */
+    readonly fd: number | undefined;
+  },
   material: TlsMaterial,
   { peers, log, inject }: ListenContext,
 ): Promise<TlsListener> {
@@ -84,8 +90,12 @@ export async function listenTls(
     else warn({ peer: socket.remoteAddress, error: code ?? message }, 'TLS handshake failed');
   });
   server.on('drop', () => warn({ limit: options.maxConnections }, 'connection refused: server.max_connections'));
-  const { host, port } = options;
-  await listening(server, `${host ?? ''}:${port}`, () => server.listen({ port, ...(host !== undefined && { host }) }));
+  const { host, port, fd } = options;
+  if (fd !== undefined) await listening(server, `descriptor ${fd}`, () => server.listen({ fd }));
+  else {
+    const address = { port, ...(host !== undefined && { host }) };
+    await listening(server, `${host ?? ''}:${port}`, () => server.listen(address));
+  }
   return {
     kind: 'grpc',
     address: addressOf(server),
