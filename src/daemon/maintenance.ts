@@ -7,6 +7,9 @@ import { aliasVariable, passphraseOfAlias } from '../keyring/unlock.ts';
 import type { Config, MaintenanceTask, SqlStorageConfig } from './config.ts';
 import { describeError, type Logger } from './log.ts';
 
+/** An index over a million rows, or a look for deleted ones, takes longer than any statement of a serving daemon. */
+const STATEMENT_TIMEOUT_MS = 600_000;
+
 export interface MaintenanceOptions {
   readonly task: MaintenanceTask;
   readonly config: Config;
@@ -24,15 +27,15 @@ export async function runMaintenance({ task, config, env, log, print, signal }: 
     throw new SignetError('CONFIGURATION', `storage.backend is "${storage.backend}": there is no table to work on`);
   }
   const { openDatabase } = await import('../backends/sql/open-database.ts');
-  await using database = await openDatabase(storage);
+  await using database = await openDatabase({ ...storage, statementTimeoutMs: STATEMENT_TIMEOUT_MS });
   switch (task.kind) {
     case 'migrate':
-      return migrateTable(database, print);
+      return await migrateTable(database, print);
     case 'rewrap':
-      return rewrapKeys(database, task, { storage, env, log, print, signal });
+      return await rewrapKeys(database, task, { storage, env, log, print, signal });
     case 'purge':
       // Nothing was deleted before 1970, and the databases' times do not all reach further back.
-      return purgeKeys(database, new Date(Math.max(0, Date.now() - task.olderThanMs)), { print, signal });
+      return await purgeKeys(database, new Date(Math.max(0, Date.now() - task.olderThanMs)), { print, signal });
   }
 }
 

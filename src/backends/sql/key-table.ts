@@ -62,7 +62,7 @@ export class KeyTable {
       const page = keyIds.slice(start, start + PAGE);
       const rows = await this.#database.query(
         `SELECT ${COLUMNS} FROM private_keys WHERE key_id IN (${placeholders(page.length)}) AND deleted_at IS NULL`,
-        page,
+        padded(page),
       );
       for (const row of rows) {
         try {
@@ -144,7 +144,7 @@ export class KeyTable {
       marked += await this.#database.execute(
         `UPDATE private_keys SET last_used = ?, updated_at = ?
           WHERE deleted_at IS NULL AND key_id IN (${placeholders(page.length)})`,
-        [time, time, ...page],
+        [time, time, ...padded(page)],
       );
     }
     return marked;
@@ -245,7 +245,10 @@ export class KeyTable {
   /** Removes soft-deleted rows for good. @returns How many. */
   purge(ids: readonly number[]): Promise<number> {
     const list = placeholders(ids.length);
-    return this.#database.execute(`DELETE FROM private_keys WHERE deleted_at IS NOT NULL AND id IN (${list})`, ids);
+    return this.#database.execute(
+      `DELETE FROM private_keys WHERE deleted_at IS NOT NULL AND id IN (${list})`,
+      padded(ids),
+    );
   }
 
   /** UTC, in the precision of the column. */
@@ -255,8 +258,21 @@ export class KeyTable {
   }
 }
 
+/** Lengths of IN lists. Servers prepare each length once, so there are few; a list is filled up with its last value. */
+const LIST_LENGTHS = [1, 8, 64, PAGE];
+
+function listLength(count: number): number {
+  return LIST_LENGTHS.find((length) => length >= count) ?? count;
+}
+
 function placeholders(count: number): string {
-  return Array.from({ length: count }, () => '?').join(', ');
+  return Array.from({ length: listLength(count) }, () => '?').join(', ');
+}
+
+function padded<Value>(values: readonly Value[]): readonly Value[] {
+  const last = values.at(-1);
+  if (last === undefined) return values;
+  return [...values, ...Array.from({ length: listLength(values.length) - values.length }, () => last)];
 }
 
 function toKeyRow(row: Readonly<Record<string, SqlValue>>): KeyRow {

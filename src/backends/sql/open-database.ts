@@ -11,33 +11,35 @@ export interface DatabaseOptions {
   /** For lib/pq's variables (`PGHOST`, …). */
   readonly env: NodeJS.ProcessEnv;
   readonly maxConnections: number;
-  readonly statementTimeoutMs: number;
+  /** Undefined: what the data source says, else our default. */
+  readonly statementTimeoutMs: number | undefined;
 }
 
 /** @throws {SignetError} CONFIGURATION, UNAVAILABLE; never with anything of the data source but host and database */
 export async function openDatabase(options: DatabaseOptions): Promise<SqlDatabase> {
-  const { dbUrl, baseDirectory, env } = options;
+  const { dbUrl, baseDirectory, env, maxConnections, statementTimeoutMs } = options;
+  const bounds = { maxConnections, ...(statementTimeoutMs !== undefined && { statementTimeoutMs }) };
   switch (options.backend) {
     case 'mysql': {
       const [{ parseMysqlDataSource }, { MysqlDatabase }] = await Promise.all([
         import('./mysql-data-source-name.ts'),
         import('./mysql-database.ts'),
       ]);
-      return MysqlDatabase.open(parseMysqlDataSource(dbUrl), options);
+      return MysqlDatabase.open(parseMysqlDataSource(dbUrl), bounds);
     }
     case 'postgres': {
       const [{ parsePostgresDataSource }, { PostgresDatabase }] = await Promise.all([
         import('./postgres-data-source-name.ts'),
         import('./postgres-database.ts'),
       ]);
-      return PostgresDatabase.open(parsePostgresDataSource(dbUrl, { env, userName: userInfo().username }), options);
+      return PostgresDatabase.open(parsePostgresDataSource(dbUrl, { env, userName: userInfo().username }), bounds);
     }
     case 'sqlite3': {
       const [{ parseSqliteDataSource }, { SqliteDatabase }] = await Promise.all([
         import('./data-source-name.ts'),
         import('./sqlite-database.ts'),
       ]);
-      return SqliteDatabase.open(parseSqliteDataSource(dbUrl, baseDirectory), options);
+      return SqliteDatabase.open(parseSqliteDataSource(dbUrl, baseDirectory), bounds);
     }
   }
 }

@@ -55,7 +55,8 @@ export interface SqlStorageConfig {
   /** PBKDF2 iterations of new keys' JWE. */
   readonly p2c: number;
   readonly maxConnections: number;
-  readonly statementTimeoutMs: number;
+  /** Undefined: what the data source says, else our default. */
+  readonly statementTimeoutMs: number | undefined;
   /** How long a change by another daemon may stay unseen. */
   readonly revalidateMs: number;
   /** How long uses of keys are gathered before they are written to `last_used`. */

@@ -74,7 +74,7 @@ function readSqlOptions(
     defaultAlias,
     p2c: settings.integer('storage.p2c', P2C) ?? P2C.min,
     maxConnections: settings.integer('storage.max_connections', { min: 1, max: 1000 }) ?? 8,
-    statementTimeoutMs: settings.durationMs('storage.statement_timeout', { min: 100, max: MAX_TIMER_MS }) ?? 5000,
+    statementTimeoutMs: settings.durationMs('storage.statement_timeout', { min: 100, max: MAX_TIMER_MS }),
     revalidateMs: settings.durationMs('storage.revalidate_interval', { min: 0, max: MAX_TIMER_MS }) ?? 5000,
     lastUsedMs: settings.durationMs('storage.last_used_interval', { min: 0, max: MAX_TIMER_MS }) ?? 1000,
     ...readUnlockedBounds(settings),

@@ -6,6 +6,7 @@ import { waitFor } from '../../../support/conditions.ts';
 
 const A = parseKeyId('a'.repeat(64));
 const B = parseKeyId('b'.repeat(64));
+const GONE = parseKeyId('c'.repeat(64));
 
 function lastUsed(intervalMs: number) {
   const written: (readonly KeyId[])[] = [];
@@ -15,6 +16,7 @@ function lastUsed(intervalMs: number) {
     write: async (keyIds) => {
       if (state.down) throw new SignetError('UNAVAILABLE', 'the database is down');
       written.push(keyIds);
+      return keyIds.filter((keyId) => keyId !== GONE).length;
     },
     intervalMs,
     onError: (error) => errors.push(error),
@@ -33,6 +35,12 @@ it('fails the first use when it cannot be written', async () => {
   const { uses, state } = lastUsed(60_000);
   state.down = true;
   await expect(uses.first(A)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  await uses[Symbol.asyncDispose]();
+});
+
+it('tells whether the key is still there', async () => {
+  const { uses } = lastUsed(60_000);
+  expect(await Promise.all([uses.first(A), uses.first(GONE)])).toEqual([true, false]);
   await uses[Symbol.asyncDispose]();
 });
 

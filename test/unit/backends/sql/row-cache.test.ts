@@ -19,6 +19,8 @@ let table: Map<KeyId, KeyRow>;
 let asked: (readonly KeyId[])[];
 let down: boolean;
 let gone: KeyId[];
+/** Answers wait for it. */
+let gate: Promise<void>;
 let cache: RowCache;
 
 beforeEach(() => {
@@ -27,9 +29,13 @@ beforeEach(() => {
   asked = [];
   down = false;
   gone = [];
-  const ask = <T>(keyIds: readonly KeyId[], answer: () => T): Promise<T> => {
+  gate = Promise.resolve();
+  const ask = async <T>(keyIds: readonly KeyId[], answer: () => T): Promise<T> => {
     asked.push(keyIds);
-    return down ? Promise.reject(new SignetError('UNAVAILABLE', 'the database is down')) : Promise.resolve(answer());
+    const result = answer();
+    await gate;
+    if (down) throw new SignetError('UNAVAILABLE', 'the database is down');
+    return result;
   };
   cache = new RowCache({
     source: {
@@ -111,6 +117,62 @@ describe('a row', () => {
     cache.invalidate();
     await cache.get(B);
     expect(asked).toHaveLength(4);
+  });
+
+  it('invalidated while the database answers is not taken from that answer', async () => {
+    let open = () => {};
+    gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    const before = cache.get(A);
+    table.delete(A);
+    cache.invalidate(A);
+    const after = cache.get(A);
+    open();
+    expect((await before)?.keyId).toBe(A);
+    expect(await after).toBeUndefined();
+    expect(await cache.get(A)).toBeUndefined();
+  });
+
+  it('invalidated during its refresh is not taken from that refresh', async () => {
+    await cache.get(A);
+    let open = () => {};
+    gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    now = MAX_AGE / 2;
+    await cache.get(A);
+    await waitFor('the refresh', () => asked.length === 2);
+    table.delete(A);
+    cache.invalidate();
+    open();
+    expect(await cache.get(A)).toBeUndefined();
+  });
+
+  it('is refreshed by one question at a time', async () => {
+    await cache.get(A);
+    await cache.get(B);
+    gate = new Promise(() => {});
+    now = MAX_AGE / 2;
+    await cache.get(A);
+    await waitFor('the refresh', () => asked.length === 3);
+    await cache.get(A);
+    await cache.get(B);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect(asked.slice(2)).toEqual([[A]]);
+  });
+
+  it('in use for the first time keeps its age, and stays out if it was invalidated', async () => {
+    table.set(A, { ...row(A), isUsed: false });
+    await cache.get(A);
+    now = MAX_AGE - 1;
+    cache.markUsed(A);
+    expect((await cache.get(A))?.isUsed).toBe(true);
+    now = MAX_AGE;
+    expect((await cache.get(A))?.isUsed).toBe(false);
+    cache.invalidate(A);
+    cache.markUsed(A);
+    expect((await cache.get(A))?.isUsed).toBe(false);
   });
 
   it('is pushed out by others when there are too many', async () => {
