@@ -1,4 +1,5 @@
 /** `[user[:password]@][net[(address)]]/database[?parameter=value&…]`, read as go-sql-driver/mysql reads it. */
+import { parseDuration } from '../../duration.ts';
 import {
   badDataSource,
   describeServer,
@@ -40,7 +41,6 @@ const TLS_OF: Readonly<Record<string, Pick<TlsRequirement, 'use' | 'verify'> | u
   preferred: { use: 'preferred', verify: 'nothing' },
   false: undefined,
 };
-const MILLISECONDS_OF: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 const MAX_TIMEOUT_MS = 3_600_000;
 
 /** Go's spellings of the two truth values. */
@@ -183,20 +183,11 @@ function readBoolean(name: string, value: string): boolean {
   return TRUE.has(value);
 }
 
-/**
- * Go's durations: `1m30s`, `1500ms`.
- *
- * @returns Undefined for 0, which is Go's "no limit": then ours holds.
- */
+/** @returns Undefined for 0, which is Go's "no limit": then ours holds. @throws {SignetError} CONFIGURATION */
 function readDuration(name: string, value: string): number | undefined {
-  if (value === '0') return undefined;
-  const terms = /^(?:\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h))+$/.test(value) ? value.matchAll(/([\d.]+)([a-z]+)/g) : [];
-  let milliseconds: number | undefined;
-  for (const [, amount, unit = ''] of terms) {
-    milliseconds = (milliseconds ?? 0) + Number(amount) * (MILLISECONDS_OF[unit] ?? 0);
-  }
+  const milliseconds = parseDuration(value);
   if (milliseconds === undefined || milliseconds > MAX_TIMEOUT_MS) {
     throw fail(`"${name}" is not a duration up to 1h`, 'write it as 5s or 1500ms');
   }
-  return milliseconds === 0 ? undefined : Math.ceil(milliseconds);
+  return milliseconds === 0 ? undefined : milliseconds;
 }

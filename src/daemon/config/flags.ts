@@ -1,6 +1,7 @@
 /** The daemon's command line: notary-signer's flags in Go's `flag` style, plus `-welcome` and `-help`. */
+
+import { parseDuration } from '../../duration.ts';
 import { SignetError } from '../../errors.ts';
-import { parseDuration } from './duration.ts';
 
 export interface Flags {
   /** As given: relative to the working directory. */

@@ -1,9 +1,9 @@
 /** `server`, `agent` and `metrics`: the daemon's doors. */
 import { resolve } from 'node:path';
+import { MAX_TIMER_MS } from '../../duration.ts';
 import { SignetError } from '../../errors.ts';
 import { defaultAgentSocket } from '../../locations.ts';
 import { loadTlsMaterial } from '../tls-files.ts';
-import { MAX_TIMER_MS } from './duration.ts';
 import type { AgentConfig, Config, ServerConfig } from './model.ts';
 import type { Settings } from './settings.ts';
 

@@ -1,9 +1,9 @@
 /** The values of the file with the environment laid over them, read key by key with our own error texts. */
 import { join, resolve } from 'node:path';
+import { formatDuration, parseDuration } from '../../duration.ts';
 import { SignetError } from '../../errors.ts';
 import { type Address, parseAddress } from './address.ts';
 import { isRecord } from './document.ts';
-import { formatDuration, parseDuration } from './duration.ts';
 import {
   environmentName,
   nearestKey,

@@ -1,9 +1,9 @@
 /** `storage`, and what depends on the backend: `placement` and `workers`. */
 import { join, resolve } from 'node:path';
+import { MAX_TIMER_MS } from '../../duration.ts';
 import type { SignetError } from '../../errors.ts';
 import { defaultTrustDir } from '../../locations.ts';
 import { isRecord } from './document.ts';
-import { MAX_TIMER_MS } from './duration.ts';
 import type { Config, FileStorageConfig, SqlStorageConfig } from './model.ts';
 import type { Settings } from './settings.ts';
 
