@@ -38,6 +38,9 @@ export const TEST_PACKAGES = [
   { name: 'mariadb-server-core', commands: ['mariadbd', 'mariadb-install-db'] },
   { name: 'mariadb-client-core', commands: ['mariadb'] },
   { name: 'postgresql', commands: ['pg_lsclusters'] },
+  { name: 'softhsm2', commands: ['softhsm2-util'] },
+  { name: 'opensc', commands: ['pkcs11-tool'] },
+  { name: 'busybox', commands: ['busybox'] },
   // for the SQLite driver, which is compiled
   { name: 'g++', commands: ['g++'] },
   { name: 'make', commands: ['make'] },
