@@ -38,8 +38,19 @@ export interface NotaryServer extends AsyncDisposable {
   health(): Promise<{ readonly status: number; readonly body: string }>;
 }
 
-/** Starts notary-signer with its memory backend. `directory` receives its configuration. */
-export async function startNotarySigner(directory: string, tls: SignerTls): Promise<Signer> {
+export interface NotarySignerOptions {
+  /** The section `storage`; by default its memory backend. */
+  readonly storage?: Readonly<Record<string, unknown>>;
+  /** In addition to PATH: the passphrases. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Starts notary-signer. `directory` receives its configuration. */
+export async function startNotarySigner(
+  directory: string,
+  tls: SignerTls,
+  { storage = { backend: 'memory' }, env = {} }: NotarySignerOptions = {},
+): Promise<Signer> {
   const port = await freePort();
   const config = join(directory, 'notary-signer.json');
   await writeJson(config, {
@@ -50,9 +61,10 @@ export async function startNotarySigner(directory: string, tls: SignerTls): Prom
       client_ca_file: tls.clientCaFile,
     },
     logging: { level: 'info' },
-    storage: { backend: 'memory' },
+    storage,
   });
-  const program = await startProgram('notary-signer', ['-config', config], { cwd: directory, env: { PATH } }, { port });
+  const options = { cwd: directory, env: { PATH, ...env } };
+  const program = await startProgram('notary-signer', ['-config', config], options, { port });
   return { port, program, [Symbol.asyncDispose]: () => program[Symbol.asyncDispose]() };
 }
 

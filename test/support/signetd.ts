@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Signer, SignerTls } from './notary.ts';
 import { freePort } from './ports.ts';
-import { type ProgramResult, startProgram } from './processes.ts';
+import { type ProgramOptions, type ProgramResult, type RunningProgram, runProgram, startProgram } from './processes.ts';
 
 const SIGNETD = fileURLToPath(new URL('../../bin/signetd', import.meta.url));
 
@@ -12,7 +12,7 @@ const SIGNETD = fileURLToPath(new URL('../../bin/signetd', import.meta.url));
 export type LogLine = Readonly<Record<string, unknown>>;
 
 export interface SignetdOptions {
-  /** Merged over the defaults, section by section. */
+  /** Merged over the defaults, section by section; undefined takes a key out. */
   readonly config?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /** In addition to PATH, HOME and the storage's passphrase. */
   readonly env?: Readonly<Record<string, string>>;
@@ -37,6 +37,58 @@ export interface Signetd extends Signer {
  */
 export async function startSignetd(directory: string, tls: SignerTls, options: SignetdOptions = {}): Promise<Signetd> {
   const port = await freePort();
+  const { configFile, storagePath, socket, programOptions } = await prepare(directory, tls, port, options);
+  const program = await startProgram(SIGNETD, ['--config', configFile], programOptions, { port });
+  return {
+    port,
+    program,
+    storagePath,
+    socket,
+    configFile,
+    log: () => parseLog(program.stderr),
+    stop: (graceMs) => program.stop(graceMs),
+    [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
+  };
+}
+
+/**
+ * Runs signetd to its end: a start that fails, or maintenance of the storage.
+ *
+ * @param directory As for `startSignetd`.
+ * @param flags After `-config FILE`.
+ */
+export async function runSignetd(
+  directory: string,
+  tls: SignerTls,
+  flags: readonly string[],
+  options: SignetdOptions = {},
+): Promise<ProgramResult> {
+  const { configFile, programOptions } = await prepare(directory, tls, await freePort(), options);
+  return runProgram(SIGNETD, ['-config', configFile, ...flags], programOptions);
+}
+
+/** As `runSignetd`, without waiting for the end. */
+export async function launchSignetd(
+  directory: string,
+  tls: SignerTls,
+  flags: readonly string[],
+  options: SignetdOptions = {},
+): Promise<RunningProgram> {
+  const { configFile, programOptions } = await prepare(directory, tls, await freePort(), options);
+  return startProgram(SIGNETD, ['-config', configFile, ...flags], programOptions);
+}
+
+async function prepare(
+  directory: string,
+  tls: SignerTls,
+  port: number,
+  options: SignetdOptions,
+): Promise<{
+  readonly configFile: string;
+  readonly storagePath: string;
+  readonly socket: string;
+  readonly programOptions: ProgramOptions;
+}> {
   const home = join(directory, 'signetd-home');
   await mkdir(home, { recursive: true, mode: 0o700 });
   const storagePath = join(directory, 'signetd-keys');
@@ -55,17 +107,7 @@ export async function startSignetd(directory: string, tls: SignerTls, options: S
   };
   await writeFile(configFile, JSON.stringify(mergeSections(defaults, options.config ?? {}), undefined, 2));
   const env = { PATH: process.env['PATH'] ?? '', HOME: home, ...options.env };
-  const program = await startProgram(SIGNETD, ['--config', configFile], { cwd: directory, env }, { port });
-  return {
-    port,
-    program,
-    storagePath,
-    socket,
-    configFile,
-    log: () => parseLog(program.stderr),
-    stop: (graceMs) => program.stop(graceMs),
-    [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
-  };
+  return { configFile, storagePath, socket, programOptions: { cwd: directory, env } };
 }
 
 type Sections = Readonly<Record<string, Readonly<Record<string, unknown>>>>;

@@ -207,7 +207,17 @@ export class KeyTable {
         WHERE passphrase_alias = ? AND id > ? ORDER BY id LIMIT ${limit}`,
       [alias, afterId],
     );
-    return rows.map((row) => ({ id: Number(row['id']), keyId: text(row['key_id']), token: text(row['private']) }));
+    return rows.map(toSealedRow);
+  }
+
+  /** The rows that were made last under an alias, without deleted ones. */
+  async newestSealedUnder(alias: string, limit: number): Promise<readonly SealedRow[]> {
+    const rows = await this.#database.query(
+      `SELECT id, key_id, private FROM private_keys
+        WHERE passphrase_alias = ? AND deleted_at IS NULL ORDER BY id DESC LIMIT ${limit}`,
+      [alias],
+    );
+    return rows.map(toSealedRow);
   }
 
   async countSealedUnder(alias: string): Promise<number> {
@@ -273,6 +283,10 @@ function padded<Value>(values: readonly Value[]): readonly Value[] {
   const last = values.at(-1);
   if (last === undefined) return values;
   return [...values, ...Array.from({ length: listLength(values.length) - values.length }, () => last)];
+}
+
+function toSealedRow(row: Readonly<Record<string, SqlValue>>): SealedRow {
+  return { id: Number(row['id']), keyId: text(row['key_id']), token: text(row['private']) };
 }
 
 function toKeyRow(row: Readonly<Record<string, SqlValue>>): KeyRow {

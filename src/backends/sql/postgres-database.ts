@@ -96,6 +96,6 @@ async function transact<Result>(
   session: PostgresSession,
   work: (queries: SqlQueries) => Promise<Result>,
 ): Promise<Result> {
-  await session.control('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE');
+  await session.control('BEGIN ISOLATION LEVEL READ COMMITTED');
   return await completeTransaction(session, work);
 }

@@ -28,12 +28,13 @@ import { throwIfCancelled } from '../cancellation.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { UnlockedKeys } from '../unlocked-keys.ts';
 import type { SqlDatabase } from './database.ts';
+import { DerivationThreads } from './derivation-threads.ts';
 import { type KeyRow, KeyTable } from './key-table.ts';
 import { LastUsed } from './last-used.ts';
 import { RowCache } from './row-cache.ts';
 import { checkSchema } from './schema.ts';
 
-/** Key derivations at once: they share Node's thread pool with everything else. */
+/** Key derivations at once; the others wait here. */
 const DERIVATIONS_AT_ONCE = 2;
 /** Tells other daemons that a row changed; the payload is the key ID. */
 const CHANNEL = 'signet_keys';
@@ -73,6 +74,7 @@ export class SqlBackend implements KeyBackend {
   readonly #lastUsed: LastUsed;
   readonly #opening = new SingleFlight<KeyId, PrivateKey>();
   readonly #derivations = pLimit(DERIVATIONS_AT_ONCE);
+  readonly #threads = new DerivationThreads();
   #listening: AsyncDisposable | undefined;
 
   private constructor(options: SqlBackendOptions) {
@@ -182,6 +184,7 @@ export class SqlBackend implements KeyBackend {
     await this.#lastUsed[Symbol.asyncDispose]();
     this.#rows[Symbol.dispose]();
     this.#unlocked[Symbol.dispose]();
+    await this.#threads[Symbol.asyncDispose]();
     await this.#database[Symbol.asyncDispose]();
   }
 
@@ -223,7 +226,9 @@ export class SqlBackend implements KeyBackend {
   async #unseal(row: KeyRow, passphrase: Secret, name: string, limitMs: number | undefined): Promise<PrivateKey> {
     let key: PrivateKey;
     try {
-      key = await this.#derivations(() => openKeyJwe(row.token, passphrase));
+      key = await this.#derivations(() =>
+        openKeyJwe(row.token, passphrase, (...work) => this.#threads.derive(...work)),
+      );
     } catch (error) {
       if (!(error instanceof SignetError)) throw error;
       const message =
