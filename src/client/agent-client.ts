@@ -69,11 +69,24 @@ export class AgentClient implements Disposable {
     const abort = () => call.cancel();
     options.signal?.addEventListener('abort', abort, { once: true });
     if (options.signal?.aborted) abort();
+    // A listing may be long: what counts is the time without a sign of life.
+    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    let isSilent = false;
+    const silence = setTimeout(() => {
+      isSilent = true;
+      call.cancel();
+    }, timeoutMs);
     try {
-      for await (const key of call) yield key as AgentKey;
+      for await (const key of call) {
+        silence.refresh();
+        yield key as AgentKey;
+      }
     } catch (error) {
-      throw this.#normalise(error);
+      if (!isSilent) throw this.#normalise(error);
+      const hint = 'look at its log, or restart it';
+      throw new SignetError('DEADLINE_EXCEEDED', `signetd was silent for ${timeoutMs} ms`, { hint, cause: error });
     } finally {
+      clearTimeout(silence);
       options.signal?.removeEventListener('abort', abort);
       call.cancel();
     }

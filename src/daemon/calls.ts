@@ -3,8 +3,8 @@
  */
 import type { handleUnaryCall, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import type { SignContext } from '../backends/backend.ts';
-import { GRPC_STATUS, type GrpcStatusName, SignetError } from '../errors.ts';
-import { describeError, type Logger } from './log.ts';
+import { type ErrorCode, GRPC_STATUS, type GrpcStatusName, SignetError } from '../errors.ts';
+import { atMost, describeError, type Logger } from './log.ts';
 import type { MethodMetrics, Metrics } from './metrics.ts';
 import type { Peers } from './peer.ts';
 import { type Status, statusOf, toSignetError } from './status.ts';
@@ -74,12 +74,24 @@ interface Method {
   readonly options: MethodOptions;
 }
 
+/** What a client did wrong; whoever fails on our side tells the log itself. */
+const CLIENTS_FAULT: ReadonlySet<ErrorCode> = new Set([
+  'INVALID_ARGUMENT',
+  'KEY_NOT_FOUND',
+  'KEY_EXISTS',
+  'UNSUPPORTED',
+]);
+/** Refusals are logged, but nobody can fill the log with them. */
+const REFUSALS_PER_SECOND = 20;
+
 /** A call that was let in: answered once, whoever is first. */
 interface OpenCall {
   readonly method: Method;
   readonly call: AnyCall;
   readonly context: CallContext;
   readonly startedAt: number;
+  /** Of the last sign of life: the beginning, or an item that the client took. */
+  progressAt: number;
   readonly fail: (status: Status) => void;
   isAnswered: boolean;
 }
@@ -92,9 +104,10 @@ export class Calls implements Disposable {
   readonly #metrics: Metrics;
   readonly #peers: Peers;
   readonly #log: Logger;
-  /** In the order of their beginning; all have the same time-out, so the first are the first to be late. */
+  /** In the order of their last progress; all have the same time-out, so the first are the first to be late. */
   readonly #unanswered = new Set<OpenCall>();
   readonly #sweeper: NodeJS.Timeout;
+  readonly #refused: (fields: object, text: string) => void;
   #inFlight = 0;
   #draining = false;
   #whenIdle: (() => void) | undefined;
@@ -105,6 +118,7 @@ export class Calls implements Disposable {
     this.#metrics = options.metrics;
     this.#peers = options.peers;
     this.#log = options.log;
+    this.#refused = atMost(REFUSALS_PER_SECOND, (fields, text) => this.#log.warn(fields, text));
     // One timer for all calls: one for each would be set and cleared for every signature.
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(SWEEP_MS, options.limits.callTimeoutMs / 4));
     this.#sweeper.unref();
@@ -179,6 +193,7 @@ export class Calls implements Disposable {
         for await (const item of handler(call.request, open.context)) {
           if (open.isAnswered) return;
           if (!call.write(item)) await drained(call, open.context.signal);
+          this.#progressed(open);
         }
       };
       send().then(
@@ -196,6 +211,7 @@ export class Calls implements Disposable {
     const refusal = method.options.always ? undefined : this.#refusal();
     if (refusal !== undefined) {
       const status = statusOf(refusal);
+      this.#refused({ method: method.name, code: refusal.code, error: refusal.message }, 'call refused');
       fail(status);
       method.metrics.ended(nameOf(status), 0);
       return undefined;
@@ -203,7 +219,8 @@ export class Calls implements Disposable {
     this.#inFlight++;
     const deadline = Math.min(Number(call.getDeadline()), Date.now() + this.#limits.callTimeoutMs);
     const context = new CallContext(this.#peers.nameOf(call.getPeer()), deadline);
-    const open: OpenCall = { method, call, context, startedAt: performance.now(), fail, isAnswered: false };
+    const startedAt = performance.now();
+    const open: OpenCall = { method, call, context, startedAt, progressAt: startedAt, fail, isAnswered: false };
     this.#unanswered.add(open);
     // grpc-js emits this at the end of every call, also of an answered one.
     call.on('cancelled', () => {
@@ -211,6 +228,14 @@ export class Calls implements Disposable {
       this.#answer(open, 'CANCELLED');
     });
     return open;
+  }
+
+  /** A long listing may take longer than the time-out, as long as it gets on. */
+  #progressed(open: OpenCall): void {
+    if (open.isAnswered) return;
+    open.progressAt = performance.now();
+    this.#unanswered.delete(open);
+    this.#unanswered.add(open);
   }
 
   /** Takes the right to answer. @returns False if the call was answered before, or its caller has gone. */
@@ -233,6 +258,8 @@ export class Calls implements Disposable {
           'call failed',
         );
       }
+      const refusal = { method: method.name, caller: context.caller, code: error.code, error: error.message };
+      if (CLIENTS_FAULT.has(error.code)) this.#refused(refusal, 'call refused');
       const status = thrown instanceof CallFailure ? thrown.status : (method.options.toStatus ?? statusOf)(error);
       if (this.#answer(open, nameOf(status))) fail(status);
     } finally {
@@ -251,7 +278,7 @@ export class Calls implements Disposable {
     const { callTimeoutMs } = this.#limits;
     const now = performance.now();
     for (const open of this.#unanswered) {
-      if (now - open.startedAt < callTimeoutMs) return;
+      if (now - open.progressAt < callTimeoutMs) return;
       const { method, context, fail } = open;
       this.#log.warn({ method: method.name, caller: context.caller, timeoutMs: callTimeoutMs }, 'call timed out');
       context.abort();

@@ -289,14 +289,14 @@ async function openPassphrases(config: Config, env: NodeJS.ProcessEnv): Promise<
 }
 
 /** What a client did wrong, or gave up, is no fault of the daemon. */
-function levelOf(outcome: SignRecord['outcome']): 'info' | 'warn' | 'error' {
+function levelOf(outcome: SignRecord['outcome']): 'debug' | 'info' | 'error' {
   switch (outcome) {
     case 'ok':
     case 'CANCELLED':
       return 'info';
     case 'KEY_NOT_FOUND':
     case 'INVALID_ARGUMENT':
-      return 'warn';
+      return 'debug'; // `calls.ts` tells it, with the rest of what it refuses
     default:
       return 'error';
   }

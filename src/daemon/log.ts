@@ -15,17 +15,30 @@ export type { Logger } from 'pino';
 const BUFFER_BYTES = 4096;
 /** How long a line may wait in the buffer, milliseconds. */
 const FLUSH_MS = 200;
+/** Lines that wait for a reader who has stopped reading; beyond this they are lost, and counted. */
+const MAX_WAITING_BYTES = 8 * 1024 * 1024;
+/** How long the end waits for such a reader, milliseconds. */
+const LAST_FLUSH_MS = 1000;
 
 export interface LogHandle {
   readonly logger: Logger;
   readonly level: LogLevel;
   setLevel(level: LogLevel): void;
-  /** Writes out what is buffered. */
-  flush(): void;
+  /** Writes out what is buffered. @returns False if nobody reads, within a second */
+  flush(): Promise<boolean>;
 }
 
 export function createLog(options: { readonly level: LogLevel; readonly format: 'json' | 'logfmt' }): LogHandle {
-  const stderr = destination({ dest: 2, sync: false, minLength: fstatSync(2).isFIFO() ? BUFFER_BYTES : 0 });
+  const minLength = fstatSync(2).isFIFO() ? BUFFER_BYTES : 0;
+  const stderr = destination({ dest: 2, sync: false, minLength, maxLength: MAX_WAITING_BYTES });
+  let lost = 0;
+  stderr.on('drop', () => lost++);
+  stderr.on('drain', () => {
+    if (lost === 0) return;
+    const lines = lost;
+    lost = 0;
+    logger.warn({ lines }, 'log lines lost: nobody read them');
+  });
   const timer = setInterval(() => stderr.flush(), FLUSH_MS);
   timer.unref();
   const sink: DestinationStream =
@@ -49,13 +62,15 @@ export function createLog(options: { readonly level: LogLevel; readonly format: 
       level = next;
       logger.level = pinoLevel(next);
     },
-    flush: () => {
-      try {
-        stderr.flushSync();
-      } catch {
-        // stderr is closed, or was never opened because nothing has been written yet
-      }
-    },
+    // Not `flushSync`: where nobody reads, it blocks for ever.
+    flush: () =>
+      new Promise((resolve) => {
+        const late = setTimeout(() => resolve(false), LAST_FLUSH_MS);
+        stderr.flush(() => {
+          clearTimeout(late);
+          resolve(true);
+        });
+      }),
   };
 }
 

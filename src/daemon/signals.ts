@@ -29,14 +29,23 @@ export function handleSignals(log: LogHandle, actions: SignalActions, print: (li
     process.on(signal, () => {
       if (ending) {
         log.logger.warn({ signal }, 'second signal: ending at once');
-        log.flush();
-        process.exit(1);
+        void endNow(log, 1);
+        return;
       }
       ending = true;
       log.logger.info({ signal }, 'shutting down');
       actions.drain();
     });
   }
+}
+
+/**
+ * Ends the process once its log is written. Where nobody reads the log, a thread of Node's pool is stuck in writing it, and
+ * `exit` would wait for that thread: then the process kills itself.
+ */
+export async function endNow(log: Pick<LogHandle, 'flush'>, code: number): Promise<never> {
+  if (!(await log.flush())) process.kill(process.pid, 'SIGKILL');
+  process.exit(code);
 }
 
 function step(log: LogHandle, direction: 1 | -1, actions: SignalActions, print: (line: string) => void): void {

@@ -10,6 +10,9 @@ import { GRPC_STATUS, SignetError } from '../errors.ts';
 
 /** The one method whose answer has no end; `Health` bounds how many there are. */
 const ENDLESS = '/grpc.health.v1.Health/Watch';
+/** The one whose answer may be long; `Calls` ends it when its reader stops, this only if the reader does not see that. */
+const LONG = '/signet.v1.Agent/ListKeys';
+const LONG_FACTOR = 20;
 /** Looks per time limit. */
 const LOOKS = 4;
 
@@ -17,6 +20,8 @@ interface Age {
   /** Number of the look before which it came. */
   readonly look: number;
   readonly isEndless: boolean;
+  /** Looks after which an answer that is not read to its end is ended. */
+  readonly patience: number;
 }
 
 /**
@@ -33,7 +38,8 @@ export function endStaleStreams(server: Server, timeoutMs: number): NodeJS.Timeo
   let look = 0;
   for (const http2Server of http2Servers.keys()) {
     http2Server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
-      ages.set(stream, { look, isEndless: headers[':path'] === ENDLESS });
+      const patience = headers[':path'] === LONG ? LONG_FACTOR * LOOKS : 2 * LOOKS;
+      ages.set(stream, { look, isEndless: headers[':path'] === ENDLESS, patience });
       stream.once('close', () => ages.delete(stream));
     });
   }
@@ -44,7 +50,7 @@ export function endStaleStreams(server: Server, timeoutMs: number): NodeJS.Timeo
         const looks = look - age.look;
         if (looks <= LOOKS) break;
         if (age.isEndless && stream.headersSent) ages.delete(stream);
-        else if (!stream.readableEnded || looks > 2 * LOOKS) end(stream);
+        else if (!stream.readableEnded || looks > age.patience) end(stream);
       }
     },
     Math.ceil(timeoutMs / LOOKS),

@@ -5,20 +5,25 @@
  * `<private>/tuf_keys/<gun>/<key ID>[_role].key`. They are read in place: nothing is migrated or deleted.
  */
 import type { Stats } from 'node:fs';
-import { lstat, mkdir, opendir, stat } from 'node:fs/promises';
+import { lstat, opendir, stat } from 'node:fs/promises';
 import { basename, join, relative, sep } from 'node:path';
 import { isKeyId, type KeyId } from '../../crypto/key-id.ts';
 import { type KeyPem, readKeyPem } from '../../crypto/key-pem.ts';
 import { fromNodeError, SignetError } from '../../errors.ts';
-import { readBoundedFile } from '../durable-file.ts';
+import { createDirectory, readBoundedFile } from '../durable-file.ts';
 import { SingleFlight } from '../single-flight.ts';
 
 /** A PEM of an RSA-16384 key has 13 KiB. */
 const MAX_KEY_FILE_BYTES = 64 * 1024;
 const FILE_NAME = /^([0-9a-f]{64})(?:_(.{1,255}))?\.key$/;
 const LEGACY_DIRECTORIES = ['root_keys', 'tuf_keys'] as const;
+/** S_ISVTX, sys/stat.h: a directory that many share, as /tmp. */
+const STICKY = 0o1000;
+const OWN_DIRECTORY_HINT = 'name a directory of its own in storage.path';
 /** GUNs are paths; nobody nests them deeper. */
 const MAX_DEPTH = 32;
+/** Files of a listing that are read side by side. */
+const READS_AT_ONCE = 16;
 /** Legacy directories are looked through again at most this often, in milliseconds. */
 const LEGACY_REFRESH_MS = 500;
 
@@ -68,12 +73,9 @@ export class KeyDirectory {
    */
   async create(): Promise<void> {
     try {
-      await mkdir(this.path, { recursive: true, mode: 0o700 });
+      await createDirectory(this.path, 0o700);
     } catch (error) {
-      // Something else is there: said below.
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
-        throw fromNodeError(error, `cannot create the key directory ${this.path}`);
-      }
+      throw fromNodeError(error, `cannot create the key directory ${this.path}`);
     }
     await this.verify();
   }
@@ -81,19 +83,25 @@ export class KeyDirectory {
   /** Refuses a directory that others can write to. @throws {SignetError} CONFIGURATION, UNAVAILABLE */
   async verify(): Promise<void> {
     const stats = await this.#stat();
-    if (!stats.isDirectory()) throw new SignetError('CONFIGURATION', `${this.path} is not a directory`);
-    if ((stats.mode & 0o022) !== 0) {
-      throw new SignetError('CONFIGURATION', `the key directory ${this.path} can be written to by others`, {
-        hint: `run: chmod go-w ${this.path}`,
+    if (!stats.isDirectory()) {
+      throw new SignetError('CONFIGURATION', `storage.path ${this.path} is not a directory`, {
+        hint: OWN_DIRECTORY_HINT,
       });
     }
     const uid = process.getuid?.();
+    if ((stats.mode & 0o022) !== 0) {
+      // Closing a directory that others use, as /tmp, would break the machine.
+      const isShared = (stats.mode & STICKY) !== 0 || (uid !== undefined && stats.uid !== uid);
+      throw new SignetError('CONFIGURATION', `the key directory ${this.path} can be written to by others`, {
+        hint: isShared ? OWN_DIRECTORY_HINT : `run: chmod go-w ${this.path}`,
+      });
+    }
     if (uid !== undefined && stats.uid !== uid && stats.uid !== 0) {
       throw new SignetError(
         'CONFIGURATION',
         `the key directory ${this.path} belongs to another user (uid ${stats.uid})`,
         {
-          hint: 'name a directory of your own in storage.path',
+          hint: OWN_DIRECTORY_HINT,
         },
       );
     }
@@ -155,15 +163,19 @@ export class KeyDirectory {
    */
   async *list(report: (path: string, error: SignetError) => void): AsyncIterable<KeyFile> {
     const seen = new Set<KeyId>();
-    for await (const place of this.#places()) {
-      if (seen.has(place.keyId)) continue;
+    const readOne = async (place: Place) => {
       try {
-        const file = await this.#read(place);
-        if (file === undefined) continue; // vanished meanwhile, or a link
-        seen.add(place.keyId);
-        yield file;
+        return await this.#read(place);
       } catch (error) {
         report(place.path, fromNodeError(error, `cannot read ${place.path}`));
+        return undefined;
+      }
+    };
+    for await (const places of inBatches(this.#places(), READS_AT_ONCE)) {
+      for (const file of await Promise.all(places.map(readOne))) {
+        if (file === undefined || seen.has(file.keyId)) continue; // vanished meanwhile, a link, or a second copy
+        seen.add(file.keyId);
+        yield file;
       }
     }
   }
@@ -244,6 +256,16 @@ export class KeyDirectory {
       throw fromNodeError(error, `cannot read the key directory ${this.path}`);
     }
   }
+}
+
+async function* inBatches<Item>(items: AsyncIterable<Item>, size: number): AsyncIterable<readonly Item[]> {
+  let batch: Item[] = [];
+  for await (const item of items) {
+    if (batch.push(item) < size) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
 }
 
 function placeOf(path: string, gun: string): Place | undefined {

@@ -102,6 +102,22 @@ describe('a call', () => {
     expect(lines).toEqual([]);
   });
 
+  it('that its client got wrong is told in the log, with who and what, and not without end', async () => {
+    for (let i = 0; i < 100; i++) {
+      start(() => Promise.reject(new SignetError('INVALID_ARGUMENT', 'no such thing')));
+      await settle();
+    }
+    expect(lines).toHaveLength(20);
+    expect(lines[0]).toMatchObject({
+      level: 40,
+      method: 'Method',
+      caller: 'peer',
+      code: 'INVALID_ARGUMENT',
+      error: 'no such thing',
+      msg: 'call refused',
+    });
+  });
+
   it("is answered in a service's own words where it has some", async () => {
     const error = new SignetError('KEY_NOT_FOUND', 'no key x');
     const { answers } = start(() => Promise.reject(new CallFailure(error, { code: 5, details: 'key x not found' })));
@@ -292,6 +308,20 @@ describe('a stream', () => {
       false,
       [{ code: 14, details: 'the key storage is not available' }],
     ]);
+  });
+
+  it('is not late as long as it gets on', async () => {
+    async function* slow() {
+      for (let item = 0; item < 5; item++) {
+        await new Promise((resolve) => {
+          setTimeout(resolve, 900);
+        });
+        yield item;
+      }
+    }
+    const { call, errors } = stream(slow);
+    for (let i = 0; i < 50; i++) await vi.advanceTimersByTimeAsync(100);
+    expect([call.written, call.ended, errors]).toEqual([[0, 1, 2, 3, 4], true, []]);
   });
 
   it('waits for a client that does not read', async () => {

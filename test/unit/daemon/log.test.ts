@@ -9,7 +9,7 @@ vi.mock('pino', async (importOriginal) => ({
   destination: () => ({
     write: (line: string) => written.push(line),
     flush: () => undefined,
-    flushSync: () => undefined,
+    on: () => undefined,
   }),
 }));
 
