@@ -1,15 +1,22 @@
 /**
  * Files that are there whole or not at all: temporary file in the same directory, fsync, link, fsync of the directory.
+ * And the directories they are in.
  *
  * `link` rather than `rename`, because it never replaces a file that another program made meanwhile.
  */
 import { randomBytes } from 'node:crypto';
-import { constants, link, open, opendir, unlink } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { constants, link, mkdir, open, opendir, stat, unlink } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { fromNodeError, SignetError } from '../errors.ts';
 
 /** `.` hides them, `.tmp` keeps them out of Notary's `*.key` listing, the pid tells whose they are. */
 const TEMPORARY = /^\.signet-(\d{1,10})-[0-9a-f]{16}\.tmp$/;
+
+/**
+ * Younger temporary files are left alone, milliseconds: containers that share a volume do not see each other's processes,
+ * and all of them may be pid 1. Writing one takes far less.
+ */
+const ABANDONED_AFTER_MS = 60_000;
 
 /** Temporary files that this process is writing. A leftover may bear our pid: in a container it is always the same. */
 const writing = new Set<string>();
@@ -68,13 +75,51 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Removes temporary files that a process which is no more left behind. @returns How many. */
+/**
+ * Makes a directory, and those missing above it, with `mode`; what exists already stays as it is, whatever it is.
+ *
+ * Level by level, not with `recursive` of Node's `mkdir`: that one never ends where the system refuses a name with
+ * ENOENT, as below /proc.
+ *
+ * @throws {Error} The system's error, with its `code`
+ */
+export async function createDirectory(path: string, mode: number): Promise<void> {
+  const missing: string[] = [];
+  for (let level = resolve(path); !(await makeLevel(level, mode)); level = dirname(level)) {
+    missing.push(level);
+    if (level === dirname(level)) break;
+  }
+  for (const level of missing.reverse()) await mkdir(level, { mode }).catch(ignoreExisting);
+}
+
+/** @returns False if the directory above is missing. */
+async function makeLevel(path: string, mode: number): Promise<boolean> {
+  try {
+    await mkdir(path, { mode });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    ignoreExisting(error);
+  }
+  return true;
+}
+
+function ignoreExisting(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+}
+
+/** Removes temporary files that a process which is no more left behind a minute ago or earlier. @returns How many. */
 export async function removeAbandonedFiles(directory: string): Promise<number> {
   let removed = 0;
   for await (const entry of await opendir(directory)) {
     const pid = TEMPORARY.exec(entry.name)?.[1];
     if (pid === undefined || isBeingWritten(entry.name, Number(pid))) continue;
-    await unlink(join(directory, entry.name)).then(
+    const path = join(directory, entry.name);
+    const modifiedMs = await stat(path).then(
+      (stats) => stats.mtimeMs,
+      () => Number.POSITIVE_INFINITY, // another daemon was faster
+    );
+    if (Date.now() - modifiedMs < ABANDONED_AFTER_MS) continue;
+    await unlink(path).then(
       () => removed++,
       () => undefined, // another daemon was faster
     );

@@ -22,6 +22,7 @@ interface Slot<Facts> extends UnlockedKey<Facts> {
 export interface UnlockedKeysOptions {
   readonly max: number;
   readonly ttlMs: number;
+  /** Milliseconds of a clock that nobody sets: setting the wall clock back must not keep keys open. */
   readonly now?: () => number;
 }
 
@@ -38,7 +39,7 @@ export class UnlockedKeys<Facts> implements Disposable {
   constructor(options: UnlockedKeysOptions) {
     this.#max = options.max;
     this.#ttlMs = options.ttlMs;
-    this.#now = options.now ?? Date.now;
+    this.#now = options.now ?? (() => performance.now());
     this.#sweeper = setInterval(() => this.sweep(), SWEEP_MS);
     this.#sweeper.unref();
   }

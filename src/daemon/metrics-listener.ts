@@ -36,6 +36,11 @@ export async function listenMetrics(
   };
 }
 
+/** The name of a backend's check. That of the SQL table is notary-signer's: monitoring may look for it. */
+function checkOf({ name }: KeyBackend): string {
+  return name === 'sql' ? 'DB operational' : `${name} operational`;
+}
+
 async function answer(request: IncomingMessage, response: ServerResponse, sources: MetricsSources): Promise<void> {
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.writeHead(405, { allow: 'GET, HEAD' }).end();
@@ -50,7 +55,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, source
     case '/debug/health': {
       const failures: Record<string, string> = {};
       for (const { backend, health } of await sources.health()) {
-        if (!health.ready) failures[`${backend.name} operational`] = health.reason;
+        if (!health.ready) failures[checkOf(backend)] = health.reason;
       }
       const status = Object.keys(failures).length === 0 ? 200 : 503;
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(failures));

@@ -5,14 +5,18 @@
  * atomic form.
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, link, lstat, mkdir, rename, rm, stat, unlink } from 'node:fs/promises';
+import { chmod, link, lstat, rename, rm, stat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
+import { createDirectory } from '../backends/durable-file.ts';
 import { fromNodeError, SignetError } from '../errors.ts';
 import type { Native } from './native.ts';
 
 /** sizeof(sun_path) - 1 on Linux; 103 on macOS. */
 const MAX_PATH_BYTES = process.platform === 'linux' ? 107 : 103;
+/** S_ISVTX, sys/stat.h: a directory that many share, as /tmp. */
+const STICKY = 0o1000;
+const OWN_DIRECTORY_HINT = 'set agent.socket, or SIGNET_SOCKET, to a path in a directory of its own';
 const PROBE_TIMEOUT_MS = 2000;
 /** Nobody listens, or the socket was removed while we looked. */
 const DEAD: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT']);
@@ -62,20 +66,25 @@ export async function releaseSocket(path: string, claim: SocketClaim): Promise<v
 
 async function preparePrivateDirectory(directory: string): Promise<void> {
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error; // else something else is there: said below
-    });
+    await createDirectory(directory, 0o700);
     const stats = await stat(directory);
     const uid = process.getuid?.();
-    if (!stats.isDirectory()) throw new SignetError('CONFIGURATION', `${directory} is not a directory`);
-    if ((stats.mode & 0o077) !== 0) {
-      throw new SignetError('CONFIGURATION', `the socket directory ${directory} is open to others`, {
-        hint: `run: chmod 700 ${directory}`,
+    if (!stats.isDirectory()) {
+      throw new SignetError('CONFIGURATION', `the socket directory ${directory} is not a directory`, {
+        hint: OWN_DIRECTORY_HINT,
       });
     }
-    if (uid !== undefined && stats.uid !== uid) {
+    const isForeign = uid !== undefined && stats.uid !== uid;
+    if ((stats.mode & 0o077) !== 0) {
+      // Closing a directory that others use, as /tmp, would break the machine.
+      const isShared = isForeign || (stats.mode & STICKY) !== 0;
+      throw new SignetError('CONFIGURATION', `the socket directory ${directory} is open to others`, {
+        hint: isShared ? OWN_DIRECTORY_HINT : `run: chmod 700 ${directory}`,
+      });
+    }
+    if (isForeign) {
       throw new SignetError('CONFIGURATION', `the socket directory ${directory} belongs to another user`, {
-        hint: 'set agent.socket, or SIGNET_SOCKET, to a path in a directory of your own',
+        hint: OWN_DIRECTORY_HINT,
       });
     }
   } catch (error) {

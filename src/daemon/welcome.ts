@@ -21,7 +21,7 @@ export function welcomeText({ status, passphraseSource, warnings }: WelcomeFacts
     lines.push(`  keys        ${location}  (${name} backend, ${ready ? 'up' : `down: ${reason}`})`);
   }
   if (passphraseSource !== undefined)
-    lines.push(`  passphrase  ${passphraseSource}  (for keys that servers ask for; back it up)`);
+    lines.push(`  passphrase  ${passphraseSource}  (for keys that servers ask for; back it up too, in another place)`);
   if (status.config_file !== '') lines.push(`  settings    ${status.config_file}`);
   for (const warning of warnings) lines.push(`  warning     ${warning}`);
   const hasAgent = status.listeners.some(({ kind }) => kind === 'agent');

@@ -10,10 +10,10 @@
  * Existing keys are tried with all of them; for roles of people (root, targets, …) the client variables come first.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { NewKeyPassphrase, PassphraseSource } from '../backends/backend.ts';
-import { createFileDurably, readBoundedFile, removeAbandonedFiles } from '../backends/durable-file.ts';
+import { createDirectory, createFileDurably, readBoundedFile, removeAbandonedFiles } from '../backends/durable-file.ts';
 import { KDF_ITERATIONS } from '../crypto/key-pem.ts';
 import { Secret } from '../crypto/secret.ts';
 import { fromNodeError, SignetError } from '../errors.ts';
@@ -22,6 +22,8 @@ import { fromNodeError, SignetError } from '../errors.ts';
 const MAX_PASSPHRASE_BYTES = 4096;
 /** 256 random bits need no stretching; this is five times what Notary uses, so that nobody mistakes it for less. */
 const RANDOM_PASSPHRASE_ITERATIONS = 10_240;
+const PASSPHRASE_FILE_HINT =
+  'name a file in storage.passphrase_file that holds the passphrase and that this user can read';
 const CREDENTIAL_NAME = 'signet-passphrase';
 /** Keys of these roles are made by servers; all others belong to people. */
 const SERVER_ROLES: ReadonlySet<string> = new Set(['timestamp', 'snapshot', '']);
@@ -73,9 +75,9 @@ export class ConfiguredPassphrases implements PassphraseSource {
     return passphrases;
   }
 
-  /** The variable or file that new server keys are sealed under. @throws {SignetError} CONFIGURATION */
+  /** The variable or file that new timestamp keys, made by servers, are sealed under. @throws {SignetError} CONFIGURATION */
   async describe(): Promise<string> {
-    for (const source of this.#storage) {
+    for (const source of this.#sourcesForNewKey('timestamp')) {
       using secret = await source.read();
       if (secret !== undefined) return source.name;
     }
@@ -101,9 +103,7 @@ export class ConfiguredPassphrases implements PassphraseSource {
   }
 
   async forNewKey(owner: { readonly role: string }): Promise<NewKeyPassphrase> {
-    const random = this.#storage.filter((source) => source.random);
-    const chosen = this.#storage.filter((source) => !source.random);
-    for (const source of [...chosen, ...clientSources(this.#options.env, owner.role), ...random]) {
+    for (const source of this.#sourcesForNewKey(owner.role)) {
       const passphrase = await source.read();
       if (passphrase === undefined) continue;
       const iterations = source.random ? RANDOM_PASSPHRASE_ITERATIONS : KDF_ITERATIONS;
@@ -112,6 +112,13 @@ export class ConfiguredPassphrases implements PassphraseSource {
     throw new SignetError('PASSPHRASE_REQUIRED', 'no passphrase is configured for new keys', {
       hint: 'set storage.default_alias and its variable, or storage.passphrase_file',
     });
+  }
+
+  /** What a person configured comes before what Signet made up. */
+  #sourcesForNewKey(role: string): readonly Source[] {
+    const random = this.#storage.filter((source) => source.random);
+    const chosen = this.#storage.filter((source) => !source.random);
+    return [...chosen, ...clientSources(this.#options.env, role), ...random];
   }
 }
 
@@ -183,7 +190,8 @@ function privateFile(path: string): Source {
       const mode = await stat(path).then(
         (stats) => stats.mode,
         (error: unknown) => {
-          throw new SignetError('CONFIGURATION', `storage.passphrase_file ${path} cannot be read`, { cause: error });
+          const { message } = fromNodeError(error, `storage.passphrase_file ${path} cannot be read`);
+          throw new SignetError('CONFIGURATION', message, { hint: PASSPHRASE_FILE_HINT, cause: error });
         },
       );
       if ((mode & 0o077) !== 0) {
@@ -193,11 +201,16 @@ function privateFile(path: string): Source {
       }
       // Links are followed: orchestrators mount secrets as links to the current version.
       const secret = await readPassphrase(path, 'follow').catch((error: unknown) => {
-        const why = error instanceof SignetError ? error.message : 'cannot be read';
-        throw new SignetError('CONFIGURATION', `storage.passphrase_file: ${why}`, { cause: error });
+        const { message } = fromNodeError(error, `cannot read ${path}`);
+        throw new SignetError('CONFIGURATION', `storage.passphrase_file: ${message}`, {
+          hint: PASSPHRASE_FILE_HINT,
+          cause: error,
+        });
       });
       if (secret !== undefined) return secret;
-      throw new SignetError('CONFIGURATION', `storage.passphrase_file ${path} is empty`);
+      throw new SignetError('CONFIGURATION', `storage.passphrase_file ${path} is empty`, {
+        hint: PASSPHRASE_FILE_HINT,
+      });
     },
   };
 }
@@ -215,7 +228,7 @@ async function readPassphrase(path: string, links: 'refuse' | 'follow' = 'refuse
 
 async function createRandomPassphrase(path: string): Promise<void> {
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await createDirectory(dirname(path), 0o700);
     await createFileDurably(path, `${randomBytes(32).toString('base64url')}\n`);
   } catch (error) {
     // Another daemon's first start was faster: its passphrase is as good.

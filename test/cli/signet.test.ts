@@ -78,7 +78,7 @@ describe('signet with a daemon', () => {
         '',
         `  listens on  ${socket()}  (agent socket, for tools of this user)`,
         `  keys        ${keys()}  (file backend, up)`,
-        `  passphrase  ${join(directory.path, '.signet', 'secrets', 'passphrase')}  (for keys that servers ask for; back it up)`,
+        `  passphrase  ${join(directory.path, '.signet', 'secrets', 'passphrase')}  (for keys that servers ask for; back it up too, in another place)`,
         '',
         'Try, in another terminal:  bin/signet key list',
         'Stop with Ctrl-C.',
@@ -157,6 +157,22 @@ describe('signetd', () => {
     const result = await runProgram(bin('signetd'), ['--confg', 'x'], { env });
     expect(result).toMatchObject({ ending: 2, stdout: '' });
     expect(result.stderr).toContain('usage: signetd [-config FILE]');
+  });
+
+  it('says what to do about wrong usage before it prints how it is used', async () => {
+    const result = await runProgram(bin('signetd'), ['-purge-deleted'], { env });
+    expect(result).toMatchObject({ ending: 2, stdout: '' });
+    expect(result.stderr.split('\n').slice(0, 3)).toEqual([
+      'signetd: -purge-deleted needs an age',
+      'signetd: hint: write -purge-deleted -older-than 30d',
+      expect.stringMatching(/^usage: signetd /),
+    ]);
+  });
+
+  it.runIf(process.platform === 'linux')('ends with exit code 1 for a HOME where nothing can be made', async () => {
+    const result = await runProgram(bin('signetd'), [], { env: { ...env, HOME: '/proc/nope' }, timeoutMs: 20_000 });
+    expect(result).toMatchObject({ ending: 1, stdout: '' });
+    expect(result.stderr).toMatch(/"level":"fatal".*\(ENOENT\)/);
   });
 
   it('ends with exit code 1 and one fatal line that names the file for a configuration that is not there', async () => {

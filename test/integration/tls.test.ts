@@ -1,10 +1,12 @@
 /** Who may talk to signetd over TCP, and with which TLS: what notary-signer allows, no more and no less. */
+import { existsSync } from 'node:fs';
 import { copyFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Authority, type Certificate, createAuthority, writeBundle } from '../support/certificates.ts';
 import { waitFor } from '../support/conditions.ts';
 import { createNotaryClient, startNotaryServer } from '../support/notary.ts';
+import { runProgram } from '../support/processes.ts';
 import { Resources } from '../support/resources.ts';
 import { type Signetd, startSignetd } from '../support/signetd.ts';
 import { temporaryDirectory } from '../support/temp.ts';
@@ -123,6 +125,29 @@ async function suitesOf({ port }: Signetd): Promise<string[]> {
     found.push(cipher);
   }
 }
+
+describe('a session that a client has saved', () => {
+  test.each([
+    ['TLSv1.2', '-tls1_2', 'with client_ca_file'],
+    ['TLSv1.3', '-tls1_3', 'with client_ca_file'],
+    ['TLSv1.2', '-tls1_2', 'without it'],
+    ['TLSv1.3', '-tls1_3', 'without it'],
+  ])('is not resumed (%s, %s, %s): the handshake is a full one', async (protocol, flag, kind) => {
+    const { path } = resources.use(await temporaryDirectory());
+    const config = kind === 'without it' ? { server: { client_ca_file: undefined } } : {};
+    const tls = { certificate: serverCertificate, clientCaFile: authority.certFile };
+    const { port } = resources.use(await startSignetd(path, tls, { config }));
+    const session = join(path, 'session');
+    const save = ['s_client', '-connect', `127.0.0.1:${port}`, flag, ...showing(client), '-sess_out', session];
+    // TLS 1.3 sends what can be saved after the handshake: s_client must still be there to read it.
+    const command = ['-c', 'sleep 0.7 | openssl "$@"', 'sh', ...save];
+    await runProgram('sh', command, { env: { PATH: process.env['PATH'] ?? '' } });
+    expect(existsSync(session)).toBe(true);
+    const again = await handshake(port, [flag, ...showing(client), '-sess_in', session]);
+    expect(again.output).not.toMatch(/^Reused, /m);
+    expect(again).toMatchObject({ completed: true, protocol });
+  });
+});
 
 describe("notary's stock deployment: client_ca_file is a leaf and its intermediate, without the root", () => {
   test('notary-server is admitted and a collection is published', async () => {

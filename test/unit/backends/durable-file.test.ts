@@ -1,11 +1,12 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
+  createDirectory,
   createFileDurably,
   readBoundedFile,
   removeAbandonedFiles,
@@ -22,7 +23,26 @@ beforeEach(async () => {
   directory = await temporaryDirectory();
   path = join(directory.path, 'file');
 });
-afterEach(() => directory[Symbol.asyncDispose]());
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await directory[Symbol.asyncDispose]();
+});
+
+/** What is flushed to the disk from now on, in order: the kind, its length for a file, and whether `path` existed then. */
+async function flushes(): Promise<readonly string[]> {
+  const seen: string[] = [];
+  const handle = await open(directory.path);
+  const prototype = Object.getPrototypeOf(handle) as FileHandle;
+  await handle.close();
+  const { sync } = prototype;
+  vi.spyOn(prototype, 'sync').mockImplementation(async function (this: FileHandle) {
+    const stats = await this.stat();
+    const exists = (await readdir(directory.path)).includes('file');
+    seen.push(`${stats.isDirectory() ? 'directory' : `file of ${stats.size} bytes`}, ${exists ? 'after' : 'before'}`);
+    await sync.call(this);
+  });
+  return seen;
+}
 
 describe('creating a file', () => {
   it('writes text or bytes, for the owner alone, and leaves nothing else', async () => {
@@ -33,6 +53,12 @@ describe('creating a file', () => {
     expect((await stat(path)).mode & 0o7777).toBe(0o600);
     expect((await stat(path)).nlink).toBe(1);
     expect(await readdir(directory.path)).toEqual(['file', 'file2']);
+  });
+
+  it('flushes the content before the name appears, and the directory after it', async () => {
+    const seen = await flushes();
+    await createFileDurably(path, 'text');
+    expect(seen).toEqual(['file of 4 bytes, before', 'directory, after']);
   });
 
   it('never replaces a file', async () => {
@@ -92,6 +118,13 @@ describe('removing a file', () => {
     expect([await removeFileDurably(path), await removeFileDurably(path)]).toEqual([true, false]);
   });
 
+  it('flushes the directory after the name is gone', async () => {
+    await writeFile(path, '');
+    const seen = await flushes();
+    await removeFileDurably(path);
+    expect(seen).toEqual(['directory, before']);
+  });
+
   it('that is a directory is UNAVAILABLE', async () => {
     await mkdir(path);
     await expect(removeFileDurably(path)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
@@ -108,6 +141,22 @@ describe('temporary files', () => {
     return child.pid ?? 0;
   }
 
+  /** As a process that ended more than a minute ago left it. */
+  async function leave(name: string, ageMs = 61_000): Promise<void> {
+    const file = join(directory.path, name);
+    await writeFile(file, '');
+    const modified = new Date(Date.now() - ageMs);
+    await utimes(file, modified, modified);
+  }
+
+  it('younger than a minute stay: their process may be in another container', async () => {
+    const names = [nameFor(await deadPid()), nameFor(process.pid)];
+    for (const name of names) await leave(name, 55_000);
+    expect(await removeAbandonedFiles(directory.path)).toBe(0);
+    for (const name of names) await leave(name);
+    expect(await removeAbandonedFiles(directory.path)).toBe(2);
+  });
+
   it('of dead processes are removed, those of live ones and all other files stay', async () => {
     const dead = await deadPid();
     const others = [
@@ -117,15 +166,13 @@ describe('temporary files', () => {
       `${nameFor(dead)}.key`,
       `x${nameFor(dead)}`,
     ];
-    for (const name of [nameFor(dead), nameFor(dead, 'f'.repeat(16)), ...others]) {
-      await writeFile(join(directory.path, name), '');
-    }
+    for (const name of [nameFor(dead), nameFor(dead, 'f'.repeat(16)), ...others]) await leave(name);
     expect(await removeAbandonedFiles(directory.path)).toBe(2);
     expect((await readdir(directory.path)).sort()).toEqual([...others].sort());
   });
 
   it('that bear our own pid are removed: in a container every start has the same one', async () => {
-    await writeFile(join(directory.path, nameFor(process.pid)), '');
+    await leave(nameFor(process.pid));
     expect(await removeAbandonedFiles(directory.path)).toBe(1);
   });
 
@@ -135,6 +182,37 @@ describe('temporary files', () => {
     expect(await Promise.all(sweeps)).toEqual(sweeps.map(() => 0));
     await Promise.all(creations);
     expect(await readdir(directory.path)).toHaveLength(30);
+  });
+});
+
+describe('making a directory', () => {
+  const modeOf = async (made: string) => (await stat(made)).mode & 0o7777;
+
+  it('makes those above it too, and changes none that exists', async () => {
+    const outer = join(directory.path, 'outer');
+    await mkdir(outer, { mode: 0o755 });
+    await createDirectory(join(outer, 'a', 'b'), 0o700);
+    await createDirectory(join(outer, 'a', 'b'), 0o755);
+    expect(await Promise.all([outer, join(outer, 'a'), join(outer, 'a', 'b')].map(modeOf))).toEqual([
+      0o755, 0o700, 0o700,
+    ]);
+  });
+
+  it('by several at once gives one', async () => {
+    const deep = join(directory.path, ...Array.from({ length: 20 }, (_, index) => String(index)));
+    await Promise.all(Array.from({ length: 10 }, () => createDirectory(deep, 0o700)));
+    expect((await stat(deep)).isDirectory()).toBe(true);
+  });
+
+  it('leaves a file in its place', async () => {
+    await writeFile(path, 'x');
+    await createDirectory(path, 0o700);
+    expect(await readFile(path, 'utf8')).toBe('x');
+    await expect(createDirectory(join(path, 'below'), 0o700)).rejects.toMatchObject({ code: 'ENOTDIR' });
+  });
+
+  it.runIf(process.platform === 'linux')('ends where the system makes none', async () => {
+    await expect(createDirectory('/proc/nope/a/b', 0o700)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 });
 

@@ -37,6 +37,19 @@ async function expectDisposed(index: number): Promise<void> {
   await expect(signs(index)).rejects.toMatchObject({ code: 'INTERNAL' });
 }
 
+describe('the clock', () => {
+  it('is not the one that people set: setting it back keeps no key open', () => {
+    vi.useFakeTimers({ now: 1_000_000, toFake: ['Date', 'performance'] });
+    using clocked = new UnlockedKeys<string>({ max: 4, ttlMs: 100 });
+    clocked.put(key(0).keyId, key(0), 'facts');
+    vi.setSystemTime(0);
+    vi.advanceTimersByTime(99);
+    expect(clocked.peek(key(0).keyId)).toBeDefined();
+    vi.advanceTimersByTime(1);
+    expect(clocked.get(key(0).keyId)).toBeUndefined();
+  });
+});
+
 describe('the number of open keys', () => {
   it('is bounded: the least recently used key goes, and is disposed of', async () => {
     for (const index of [0, 1, 2, 3]) put(index);

@@ -1,11 +1,13 @@
 import { once } from 'node:events';
-import { chmod, mkdir, readdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { loadNative } from '../../../src/daemon/native.ts';
 import { claimSocket, releaseSocket, type SocketClaim } from '../../../src/daemon/unix-socket.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../../support/temp.ts';
+
+const OWN_DIRECTORY_HINT = 'set agent.socket, or SIGNET_SOCKET, to a path in a directory of its own';
 
 let temporary: TemporaryDirectory;
 let directory: string;
@@ -19,6 +21,7 @@ beforeEach(async () => {
   servers = [];
 });
 afterEach(async () => {
+  vi.restoreAllMocks();
   for (const server of servers) server.close();
   await temporary[Symbol.asyncDispose]();
 });
@@ -142,11 +145,35 @@ describe('what is in the way', () => {
     });
   });
 
+  it.each(['sticky, as /tmp', "another user's"])('as a directory that is %s is never to be closed', async (kind) => {
+    await mkdir(directory);
+    await chmod(directory, kind.startsWith('sticky') ? 0o1777 : 0o755);
+    if (!kind.startsWith('sticky')) vi.spyOn(process, 'getuid').mockReturnValue((await stat(directory)).uid + 1);
+    await expect(claimSocket(path, undefined)).rejects.toMatchObject({
+      code: 'CONFIGURATION',
+      message: `the socket directory ${directory} is open to others`,
+      hint: OWN_DIRECTORY_HINT,
+    });
+  });
+
+  it('as a private directory of another user is refused', async () => {
+    await mkdir(directory, { mode: 0o700 });
+    if (process.getuid?.() === 0) await chown(directory, 12_345, 12_345);
+    else vi.spyOn(process, 'getuid').mockReturnValue(12_345);
+    await expect(claimSocket(path, undefined)).rejects.toMatchObject({
+      code: 'CONFIGURATION',
+      message: `the socket directory ${directory} belongs to another user`,
+      hint: OWN_DIRECTORY_HINT,
+    });
+    expect(await readdir(directory)).toEqual([]);
+  });
+
   it('as a file in the place of the directory is refused', async () => {
     await writeFile(directory, '');
     await expect(claimSocket(path, undefined)).rejects.toMatchObject({
       code: 'CONFIGURATION',
-      message: `${directory} is not a directory`,
+      message: `the socket directory ${directory} is not a directory`,
+      hint: OWN_DIRECTORY_HINT,
     });
   });
 

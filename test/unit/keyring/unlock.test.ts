@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -16,6 +16,9 @@ const CLIENT_ENV = {
   DOCKER_CONTENT_TRUST_ROOT_PASSPHRASE: 'd-root',
   DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE: 'd-repository',
 };
+
+const PASSPHRASE_FILE_HINT =
+  'name a file in storage.passphrase_file that holds the passphrase and that this user can read';
 
 let directory: TemporaryDirectory;
 let passphraseFile: string;
@@ -174,7 +177,8 @@ describe('an existing key is tried', () => {
     await rm(passphraseFile);
     await refused(passphrases.candidates({ role: '' }), {
       code: 'CONFIGURATION',
-      message: `storage.passphrase_file ${passphraseFile} cannot be read`,
+      message: `storage.passphrase_file ${passphraseFile} cannot be read (ENOENT)`,
+      hint: PASSPHRASE_FILE_HINT,
     });
   });
 });
@@ -192,7 +196,8 @@ describe('a configured source that gives nothing stops the start', () => {
     const env = { NOTARY_SIGNER_ALIAS1: 'from-alias' };
     await refused(open({ env, alias: 'alias1', passphraseFile }), {
       code: 'CONFIGURATION',
-      message: `storage.passphrase_file ${passphraseFile} cannot be read`,
+      message: `storage.passphrase_file ${passphraseFile} cannot be read (ENOENT)`,
+      hint: PASSPHRASE_FILE_HINT,
     });
   });
 
@@ -211,6 +216,7 @@ describe('a configured source that gives nothing stops the start', () => {
     await refused(open({ passphraseFile }), {
       code: 'CONFIGURATION',
       message: `storage.passphrase_file ${passphraseFile} is empty`,
+      hint: PASSPHRASE_FILE_HINT,
     });
   });
 
@@ -219,6 +225,16 @@ describe('a configured source that gives nothing stops the start', () => {
     await refused(open({ passphraseFile }), {
       code: 'CONFIGURATION',
       message: `storage.passphrase_file: ${passphraseFile} is larger than 4096 bytes`,
+      hint: PASSPHRASE_FILE_HINT,
+    });
+  });
+
+  it('a directory in the place of the file', async () => {
+    await mkdir(passphraseFile, { mode: 0o700 });
+    await refused(open({ passphraseFile }), {
+      code: 'CONFIGURATION',
+      message: expect.stringMatching(/^storage\.passphrase_file: cannot read \S+ \(EISDIR\)$/),
+      hint: PASSPHRASE_FILE_HINT,
     });
   });
 });
@@ -273,7 +289,9 @@ describe('the random passphrase', () => {
   it('leaves no copy: what a killed start left beside it is cleared away', async () => {
     for (let start = 0; start < 2; start++) {
       await mkdir(dirname(randomFile), { recursive: true });
-      await writeFile(join(dirname(randomFile), `.signet-${process.pid}-0123456789abcdef.tmp`), 'copy');
+      const left = join(dirname(randomFile), `.signet-${process.pid}-0123456789abcdef.tmp`);
+      await writeFile(left, 'copy');
+      await utimes(left, 0, 0);
       await open({ randomFile });
       expect(await readdir(dirname(randomFile))).toEqual(['passphrase']);
     }
@@ -309,5 +327,22 @@ describe('what is described', () => {
     expect(await (await open({ ...options, alias: undefined })).describe()).toBe(passphraseFile);
     expect(await (await open({ randomFile })).describe()).toBe(randomFile);
     expect(await (await open()).describe()).toBe('none configured');
+  });
+
+  it("is the source of new timestamp keys, also where that is a client's variable", async () => {
+    const options = { ...(await everything()), alias: undefined, passphraseFile: undefined };
+    for (const [env, name, value] of [
+      [
+        { ...CLIENT_ENV, CREDENTIALS_DIRECTORY: credentials },
+        join(credentials, 'signet-passphrase'),
+        'from-credential',
+      ],
+      [CLIENT_ENV, 'DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE', 'd-repository'],
+      [{ NOTARY_SNAPSHOT_PASSPHRASE: 'n-snapshot' }, randomFile, 'from-random'],
+    ] as const) {
+      const passphrases = await open({ ...options, env });
+      expect(await passphrases.describe()).toBe(name);
+      expect((await newKey(passphrases, 'timestamp'))[0]).toBe(value);
+    }
   });
 });

@@ -84,7 +84,17 @@ describe('preparing', () => {
     await expect(directory.create()).rejects.toMatchObject({
       code: 'CONFIGURATION',
       message: `the key directory ${path} belongs to another user (uid ${uid})`,
-      hint: 'name a directory of your own in storage.path',
+      hint: 'name a directory of its own in storage.path',
+    });
+  });
+
+  it.each(['sticky, as /tmp', "another user's"])('never advises to close a directory that is %s', async (kind) => {
+    await chmod(path, kind.startsWith('sticky') ? 0o1777 : 0o777);
+    if (!kind.startsWith('sticky')) vi.spyOn(process, 'getuid').mockReturnValue((await stat(path)).uid + 1);
+    await expect(directory.create()).rejects.toMatchObject({
+      code: 'CONFIGURATION',
+      message: `the key directory ${path} can be written to by others`,
+      hint: 'name a directory of its own in storage.path',
     });
   });
 
@@ -93,7 +103,8 @@ describe('preparing', () => {
     await writeFile(path, '');
     await expect(directory.create()).rejects.toMatchObject({
       code: 'CONFIGURATION',
-      message: `${path} is not a directory`,
+      message: `storage.path ${path} is not a directory`,
+      hint: 'name a directory of its own in storage.path',
     });
   });
 });
