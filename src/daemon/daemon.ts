@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { openStorage } from '../backends/open.ts';
 import { SingleFlight } from '../backends/single-flight.ts';
+import type { KeyId } from '../crypto/key-id.ts';
 import { SignetError } from '../errors.ts';
 import { Keyring } from '../keyring/keyring.ts';
 import { aliasVariable, ConfiguredPassphrases, passphraseOfAlias } from '../keyring/unlock.ts';
@@ -17,7 +18,7 @@ import type { Config } from './config.ts';
 import { createGrpcServer, type GrpcServer } from './grpc-server.ts';
 import { type Listener, listenTls, listenUnix, type TlsListener } from './listeners.ts';
 import { describeError, type Logger, type LogHandle } from './log.ts';
-import { Metrics } from './metrics.ts';
+import { Metrics, mergeMetrics } from './metrics.ts';
 import { listenMetrics } from './metrics-listener.ts';
 import type { Native } from './native.ts';
 import { Peers } from './peer.ts';
@@ -27,6 +28,7 @@ import { keyManagementService } from './services/key-management.ts';
 import { signerService } from './services/signer.ts';
 import { activatedSocket } from './socket-activation.ts';
 import { loadTlsMaterial } from './tls-files.ts';
+import type { Workers } from './workers.ts';
 
 /** How often the backends are asked whether they can sign, milliseconds. */
 const HEALTH_INTERVAL_MS = 1000;
@@ -45,8 +47,8 @@ export interface DaemonOptions {
   readonly env: NodeJS.ProcessEnv;
   /** What this process serves: with several workers, the first process has the agent and they have the server. */
   readonly serves: { readonly agent: boolean; readonly server: boolean; readonly metrics: boolean };
-  /** Metrics of all workers, where there are any. */
-  readonly collectMetrics?: (own: Metrics) => Promise<string>;
+  /** The processes that serve the server's port, where it is not this one. */
+  readonly workers?: Workers;
 }
 
 export class Daemon {
@@ -122,20 +124,24 @@ export class Daemon {
     return this.#calls.idleMs;
   }
 
+  /** @throws {SignetError} UNAVAILABLE: a worker does not answer */
   async status(): Promise<StatusResponse> {
+    const { workers } = this.#options;
     const health = await this.keyring.health();
+    const listeners = this.#listeners.map(({ kind, address }) => ({ kind, address }));
+    if (workers?.address !== undefined) listeners.push({ kind: 'grpc', address: workers.address });
     return {
       version: VERSION,
       pid: process.pid,
       started_at_ms: this.#startedAt,
-      listeners: this.#listeners.map(({ kind, address }) => ({ kind, address })),
+      listeners,
       backends: health.map(({ backend, health: state }) => ({
         name: backend.name,
         location: backend.location,
         ready: state.ready,
         reason: state.ready ? '' : state.reason,
       })),
-      unlocked_keys: await this.keyring.unlockedCount(),
+      unlocked_keys: (await this.keyring.unlockedCount()) + ((await workers?.unlockedCount()) ?? 0),
       log_level: this.#options.log.level,
       config_file: this.#options.config.file ?? '',
     };
@@ -205,7 +211,7 @@ export class Daemon {
     if (serves.metrics && config.metrics !== undefined) {
       this.#listeners.push(
         await listenMetrics(config.metrics, {
-          metrics: () => this.#options.collectMetrics?.(this.metrics) ?? this.metrics.registry.metrics(),
+          metrics: () => this.#collectMetrics(),
           health: () => this.keyring.health(),
           log: this.#log,
         }),
@@ -213,7 +219,14 @@ export class Daemon {
     }
     if (serves.agent && config.agent !== undefined) {
       const { calls, keyring, log } = { calls: this.#calls, keyring: this.keyring, log: this.#log };
-      const agent = agentService({ calls, keyring, signing, log, status: () => this.status() });
+      const agent = agentService({
+        calls,
+        keyring,
+        signing,
+        log,
+        status: () => this.status(),
+        lock: (keyId) => this.#lock(keyId),
+      });
       const inject = this.#serve([...shared, [AGENT, agent]]);
       this.#listeners.push(await listenUnix(config.agent.socket, native, { peers: this.#peers, log, inject }));
     }
@@ -231,6 +244,19 @@ export class Daemon {
       });
       this.#listeners.push(this.#tls);
     }
+  }
+
+  /** @throws {SignetError} UNAVAILABLE: a worker does not answer; everybody else's keys are closed */
+  async #lock(keyId: KeyId | undefined): Promise<number> {
+    const [own, others] = await Promise.all([this.keyring.lock(keyId), this.#options.workers?.lock(keyId)]);
+    return own + (others ?? 0);
+  }
+
+  async #collectMetrics(): Promise<string> {
+    const { workers } = this.#options;
+    if (workers === undefined) return this.metrics.registry.metrics();
+    const [own, others] = await Promise.all([this.metrics.read(), workers.metrics()]);
+    return mergeMetrics([own, ...others]);
   }
 
   #serve(services: Parameters<typeof createGrpcServer>[0]): (connection: Socket) => void {

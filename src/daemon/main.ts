@@ -1,15 +1,14 @@
 /** `signetd`: from the command line to a running daemon, and to its exit code. */
 import cluster from 'node:cluster';
-import type { SignetError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import { type Config, type Flags, loadConfig, parseFlags } from './config.ts';
 import { Daemon } from './daemon.ts';
 import { createLog, describeError, type LogHandle, writeFatal } from './log.ts';
 import { loadNative, type Native } from './native.ts';
-import { handleSignals } from './signals.ts';
+import { endNow, handleSignals } from './signals.ts';
 import { toSignetError } from './status.ts';
 import { welcomeText } from './welcome.ts';
-import { serveSupervisor, shareMetrics, Workers } from './workers.ts';
+import { answerSupervisor, serveSupervisor, Workers } from './workers.ts';
 
 const USAGE = `usage: signetd [-config FILE] [-debug] [-logf json|logfmt] [-version]
 
@@ -35,7 +34,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   try {
     flags = parseFlags(argv);
   } catch (error) {
-    process.stderr.write(`signetd: ${(error as Error).message}\n${USAGE}`);
+    const { message, hint } = toSignetError(error);
+    process.stderr.write(`signetd: ${message}\n${hint === undefined ? '' : `signetd: hint: ${hint}\n`}${USAGE}`);
     return 2;
   }
   if (flags.help || flags.version) {
@@ -48,16 +48,26 @@ export async function main(argv: readonly string[]): Promise<number> {
     return await run(flags, log);
   } catch (error) {
     const failure = toSignetError(error);
-    log.flush();
+    await log.flush();
     if (cluster.isWorker) return 1; // the supervisor tells
-    writeFatal(
-      failure.code === 'INTERNAL' ? `${failure.message}: ${String(failure.cause)}` : failure.message,
-      failure.hint,
-    );
+    const cause =
+      failure.code === 'INTERNAL' && failure.cause !== undefined ? `: ${nameOf(failure.cause, flags, log)}` : '';
+    writeFatal(`${failure.message}${cause}`, failure.hint);
     return 1;
   } finally {
-    log.flush();
+    // Where nobody reads the log, a thread is stuck in writing it, and a normal exit would wait for it.
+    if (!(await log.flush())) process.kill(process.pid, 'SIGKILL');
   }
+}
+
+/** What the text of an unforeseen error holds, nobody knows: it is for those who asked for details. */
+function wantsDetails(flags: Flags, log: LogHandle): boolean {
+  return flags.debug || log.logger.isLevelEnabled('debug');
+}
+
+function nameOf(error: unknown, flags: Flags, log: LogHandle): string {
+  if (wantsDetails(flags, log)) return String(error);
+  return error instanceof Error ? error.name : typeof error;
 }
 
 async function run(flags: Flags, log: LogHandle): Promise<number> {
@@ -69,9 +79,9 @@ async function run(flags: Flags, log: LogHandle): Promise<number> {
   const print = (line: string) => process.stdout.write(`${line}\n`);
   process.stdout.on('error', () => undefined); // nobody reads any more: no reason to stop signing
   process.on('uncaughtException', (error) => {
-    log.logger.fatal({ ...describeError(error, log.logger), stack: error.stack }, 'this is a bug: ending');
-    log.flush();
-    process.exit(1);
+    const details = wantsDetails(flags, log) ? { stack: error.stack } : {};
+    log.logger.fatal({ ...describeError(error, log.logger), ...details }, 'this is a bug: ending');
+    void endNow(log, 1);
   });
   if (cluster.isWorker) return runWorker(flags, log, ended, end);
 
@@ -108,36 +118,33 @@ async function run(flags: Flags, log: LogHandle): Promise<number> {
   );
   for (const warning of config.warnings) log.logger.warn(warning);
   const several = config.workers > 1 && config.server !== undefined;
+  if (several) workers = new Workers(log);
   const daemon = await Daemon.start({
     config,
     log,
     native,
     env: process.env,
     serves: { agent: true, server: !several, metrics: true },
-    ...(several && { collectMetrics: async () => (await workers?.metrics()) ?? '' }),
+    ...(workers && { workers }),
   });
   actions.reload = () => daemon.reload();
   const drainMs = config.server?.drainTimeoutMs ?? 0;
   try {
-    if (several) workers = await Workers.start(config.workers, log.logger);
+    await workers?.start(config.workers);
     stopWhenIdle(config, daemon, () => end(0));
     const status = await daemon.status();
-    const listeners = [...status.listeners];
-    if (workers !== undefined) listeners.push({ kind: 'grpc', address: workers.address });
-    log.logger.info(
-      { listeners, backends: status.backends.map(({ name, location }) => ({ name, location })) },
-      'ready',
-    );
+    const backends = status.backends.map(({ name, location }) => ({ name, location }));
+    log.logger.info({ listeners: status.listeners, backends }, 'ready');
     if (flags.welcome) {
       const passphraseSource = await daemon.passphrases?.describe();
-      print(welcomeText({ status: { ...status, listeners }, passphraseSource, warnings: config.warnings }));
+      print(welcomeText({ status, passphraseSource, warnings: config.warnings }));
     }
     const code = await ended;
     await Promise.all([workers?.stop(drainMs), daemon.stop()]);
     log.logger.info('stopped');
     return code;
   } catch (error) {
-    await daemon.stop(0);
+    await Promise.all([workers?.stop(0), daemon.stop(0)]);
     throw error;
   }
 }
@@ -172,11 +179,10 @@ async function runWorker(
       env: process.env,
       serves: { agent: false, server: true, metrics: false },
     });
-    shareMetrics(daemon.metrics.registry);
-    supervisor.report({ type: 'ready', address: daemon.listeners[0]?.address ?? '' });
+    answerSupervisor(daemon);
+    supervisor.ready(daemon.listeners[0]?.address ?? '');
   } catch (error) {
-    const { code, message, hint }: SignetError = toSignetError(error);
-    supervisor.report({ type: 'failed', code, message, hint });
+    supervisor.failed(error);
     throw error;
   }
   const code = await ended;

@@ -1,7 +1,7 @@
 /** `signet.v1.Agent`: what command-line tools ask. Served on the Unix socket only. */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { DIGEST_BYTES, parseKeyAlgorithm, type SignatureHash } from '../../crypto/algorithms.ts';
-import { parseKeyId } from '../../crypto/key-id.ts';
+import { type KeyId, parseKeyId } from '../../crypto/key-id.ts';
 import { Secret } from '../../crypto/secret.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
 import { SignetError } from '../../errors.ts';
@@ -30,12 +30,15 @@ export interface AgentServices {
   readonly signing: SignService;
   readonly log: Logger;
   readonly status: () => Promise<StatusResponse>;
+  /** Closes one key, or all, in every process. @returns How many were open. */
+  readonly lock: (keyId: KeyId | undefined) => Promise<number>;
 }
 
 /** A day: nobody means more when unlocking a key by hand. */
 const MAX_UNLOCK_MS = 24 * 60 * 60 * 1000;
 
-export function agentService({ calls, keyring, signing, log, status }: AgentServices): UntypedServiceImplementation {
+export function agentService(services: AgentServices): UntypedServiceImplementation {
+  const { calls, keyring, signing, log, status, lock } = services;
   const unary = <Request, Response>(
     method: string,
     handler: (request: Request, context: CallContext) => Promise<Response>,
@@ -85,7 +88,7 @@ export function agentService({ calls, keyring, signing, log, status }: AgentServ
     }),
     Unlock: unary('Unlock', unlock),
     Lock: unary('Lock', async ({ key_id }: KeyIdRequest, context): Promise<LockResponse> => {
-      const locked = await keyring.lock(key_id === '' ? undefined : parseKeyId(key_id));
+      const locked = await lock(key_id === '' ? undefined : parseKeyId(key_id));
       log.info({ caller: context.caller, locked }, 'keys locked');
       return { locked };
     }),
