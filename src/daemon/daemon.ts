@@ -7,6 +7,7 @@ import { SingleFlight } from '../backends/single-flight.ts';
 import { SignetError } from '../errors.ts';
 import { Keyring } from '../keyring/keyring.ts';
 import { aliasVariable, ConfiguredPassphrases, passphraseOfAlias } from '../keyring/unlock.ts';
+import type { Native } from '../native.ts';
 import { AGENT } from '../rpc/agent-definition.ts';
 import { HEALTH, KEY_MANAGEMENT, SIGNER } from '../rpc/definitions.ts';
 import type { StatusResponse } from '../rpc/messages.ts';
@@ -19,7 +20,6 @@ import { type Listener, listenTls, listenUnix, type TlsListener } from './listen
 import { describeError, type Logger, type LogHandle } from './log.ts';
 import { Metrics } from './metrics.ts';
 import { listenMetrics } from './metrics-listener.ts';
-import type { Native } from './native.ts';
 import { Peers } from './peer.ts';
 import { agentService } from './services/agent.ts';
 import { Health } from './services/health.ts';

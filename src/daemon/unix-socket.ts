@@ -9,7 +9,7 @@ import { chmod, link, lstat, mkdir, rename, rm, stat, unlink } from 'node:fs/pro
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fromNodeError, SignetError } from '../errors.ts';
-import type { Native } from './native.ts';
+import type { Native } from '../native.ts';
 
 /** sizeof(sun_path) - 1 on Linux; 103 on macOS. */
 const MAX_PATH_BYTES = process.platform === 'linux' ? 107 : 103;
