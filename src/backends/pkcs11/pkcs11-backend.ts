@@ -23,6 +23,7 @@ import type {
   SignContext,
 } from '../backend.ts';
 import { throwIfCancelled } from '../cancellation.ts';
+import { readPrivateSecret } from '../secret-file.ts';
 import { ANSWERS, type HostRequest, type SignScheme } from './host-protocol.ts';
 import { KeyIndex, type KeyRecord } from './key-index.ts';
 import { formatLabel } from './label.ts';
@@ -124,9 +125,11 @@ export class Pkcs11Backend implements KeyBackend {
   /**
    * A token that is not there is no failure: it may be plugged in later, and `health()` tells.
    *
-   * @throws {SignetError} CONFIGURATION if the module cannot be loaded or several tokens match
+   * @throws {SignetError} CONFIGURATION if the module cannot be loaded, several tokens match, or the PIN file cannot be read
    */
   static async open(options: Pkcs11Options): Promise<Pkcs11Backend> {
+    // A PIN file that nobody can use is a mistake to tell now, whether the token is there or not.
+    if (options.pinFile !== undefined) (await readPrivateSecret(options.pinFile, 'pin-source')).dispose();
     const backend = new Pkcs11Backend(options);
     try {
       await backend.#index.refresh();

@@ -54,6 +54,8 @@ const MAX_QUEUE = 4096;
 const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
 /** For the module to be told that it ends, milliseconds. */
 const END_MS = 1000;
+/** Between the end of the socket and that of the process, milliseconds. */
+const CLOSED_MS = 100;
 const SOCKET_INDEX = 3;
 /** What the daemon's environment holds that is not the module's business, or would change how Node runs. */
 const WITHHELD = /^(NODE_|NOTARY_|DOCKER_CONTENT_TRUST_|LISTEN_|CREDENTIALS_DIRECTORY$)/;
@@ -93,7 +95,10 @@ export class TokenHost implements AsyncDisposable {
     });
     this.#socket.on('data', (chunk: Buffer) => this.#receive(chunk));
     this.#socket.on('error', () => undefined); // 'close' follows
-    this.#socket.on('close', () => this.#fail(this.#unavailable('closed its socket')));
+    this.#socket.on('close', () => {
+      // The end of the process, which tells more, is about to be reported.
+      setTimeout(() => this.#fail(this.#unavailable('closed its socket')), CLOSED_MS);
+    });
   }
 
   get pid(): number | undefined {

@@ -103,14 +103,14 @@ function readAttributes(text: string, part: 'path' | 'query', uri: Record<string
         'use pin-source=file:/path of a file that only its owner can read',
       );
     }
-    const value = decode(attribute.slice(equals + 1), name, part);
     const row = ATTRIBUTES.find((known) => known.name === name && known.part === part);
-    if (row !== undefined) {
-      if (Object.hasOwn(uri, row.property)) throw invalid(`"${name}" is given twice`);
-      uri[row.property] = typedValue(row, value);
-    } else if (!VENDOR_NAME.test(name)) {
+    if (row === undefined && !VENDOR_NAME.test(name)) {
       throw invalid(`unknown attribute ${JSON.stringify(name.slice(0, 64))} in its ${part}`, remedyFor(name, part));
     }
+    const value = decode(attribute.slice(equals + 1), name, part);
+    if (row === undefined) continue;
+    if (Object.hasOwn(uri, row.property)) throw invalid(`"${name}" is given twice`);
+    uri[row.property] = typedValue(row, value);
   }
 }
 
@@ -145,10 +145,31 @@ function decode(text: string, name: string, part: 'path' | 'query'): Buffer {
 
 function typedValue({ name, kind, maxBytes }: AttributeRow, bytes: Buffer): unknown {
   if (bytes.length > maxBytes) throw invalid(`"${name}" is longer than ${maxBytes} bytes`);
-  if (kind === 'bytes') {
-    if (bytes.length === 0) throw invalid(`"${name}" is empty`);
-    return bytes;
+  switch (kind) {
+    case 'bytes':
+      if (bytes.length === 0) throw invalid(`"${name}" is empty`);
+      return bytes;
+    case 'text':
+      return decodeText(name, bytes);
+    case 'number': {
+      const text = decodeText(name, bytes);
+      if (!/^(0|[1-9]\d{0,9})$/.test(text) || Number(text) > MAX_SLOT_ID) throw invalid(`"${name}" is not a number`);
+      return Number(text);
+    }
+    case 'version': {
+      const text = decodeText(name, bytes);
+      if (!/^\d{1,3}(\.\d{1,3})?$/.test(text)) throw invalid(`"${name}" is not a version`);
+      return text;
+    }
+    case 'type': {
+      const text = decodeText(name, bytes);
+      if (OBJECT_TYPES.some((type) => type === text)) return text;
+      throw invalid(`"${name}" is not one of ${OBJECT_TYPES.join(', ')}`);
+    }
   }
+}
+
+function decodeText(name: string, bytes: Buffer): string {
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -156,20 +177,7 @@ function typedValue({ name, kind, maxBytes }: AttributeRow, bytes: Buffer): unkn
     throw invalid(`"${name}" is not UTF-8`);
   }
   if (text.includes('\0')) throw invalid(`"${name}" has a NUL character`);
-  switch (kind) {
-    case 'text':
-      return text;
-    case 'number':
-      if (!/^(0|[1-9]\d{0,9})$/.test(text) || Number(text) > MAX_SLOT_ID) throw invalid(`"${name}" is not a number`);
-      return Number(text);
-    case 'version':
-      if (!/^\d{1,3}(\.\d{1,3})?$/.test(text)) throw invalid(`"${name}" is not a version`);
-      return text;
-    case 'type':
-      if (!OBJECT_TYPES.some((type) => type === text))
-        throw invalid(`"${name}" is not one of ${OBJECT_TYPES.join(', ')}`);
-      return text;
-  }
+  return text;
 }
 
 /** Writes a URI that `parsePkcs11Uri` reads as the same; attributes come in a fixed order. */

@@ -3,8 +3,8 @@ import { chmod, mkdir, readdir, readFile, rename, stat, symlink, writeFile } fro
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadNative } from '../../../src/native.ts';
 import { claimSocket, releaseSocket, type SocketClaim } from '../../../src/daemon/unix-socket.ts';
+import { loadNative } from '../../../src/native.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../../support/temp.ts';
 
 let temporary: TemporaryDirectory;
