@@ -2,8 +2,9 @@
  * What is on the token, by key ID. Rebuilt from the token alone; a key that another program made or removed is noticed
  * within `MAX_AGE_MS`.
  */
+import type { KeyObject } from 'node:crypto';
 import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
-import type { PublicKey } from '../../crypto/public-key.ts';
+import { type PublicKey, toKeyObject } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
 import type { KeyInfo } from '../backend.ts';
 import { SingleFlight } from '../single-flight.ts';
@@ -17,6 +18,8 @@ import { formatPkcs11Uri } from './uri.ts';
 export interface KeyRecord {
   readonly info: KeyInfo;
   readonly publicKey: PublicKey;
+  /** The same, ready to verify with. */
+  readonly verifier: KeyObject;
   /** Hex. */
   readonly ckaId: string;
 }
@@ -150,7 +153,12 @@ function recordOf(facts: KeyFacts, { facts: token, state }: AttachedToken): KeyR
     needs: { pin, touch: false, passphrase: false },
     publicKey,
   };
-  return { info, publicKey, ckaId: Buffer.from(facts.ckaId, 'base64').toString('hex') };
+  return {
+    info,
+    publicKey,
+    verifier: toKeyObject(publicKey),
+    ckaId: Buffer.from(facts.ckaId, 'base64').toString('hex'),
+  };
 }
 
 function locationOf({ ckaId }: KeyFacts, { label: token, serial }: TokenFacts): string {

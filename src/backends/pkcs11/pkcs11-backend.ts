@@ -7,7 +7,7 @@ import { algorithmRow, type KeyAlgorithm } from '../../crypto/algorithms.ts';
 import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
 import { decodePkcs8 } from '../../crypto/private-key-info.ts';
 import { privateKeyParts } from '../../crypto/private-key-parts.ts';
-import { type PublicKey, publicKeyOf, verifySignature } from '../../crypto/public-key.ts';
+import { type PublicKey, publicKeyOf, verifyWith } from '../../crypto/public-key.ts';
 import { checkDigest } from '../../crypto/sign-digest.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
 import { verifyDigest } from '../../crypto/verify-digest.ts';
@@ -203,7 +203,8 @@ export class Pkcs11Backend implements KeyBackend {
 
   async sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
     throwIfCancelled(context);
-    const { ckaId, publicKey } = await this.#record(keyId);
+    const record = await this.#record(keyId);
+    const { ckaId, publicKey } = record;
     const { scheme, data } = prepare(publicKey, input);
     await this.#connection.login();
     throwIfCancelled(context);
@@ -217,7 +218,7 @@ export class Pkcs11Backend implements KeyBackend {
       this.#noteFailure(keyId, error);
       throw error;
     }
-    if (await isValid(publicKey, input, signature)) return signature;
+    if (await isValid(record, input, signature)) return signature;
     this.#index.expire();
     throw new SignetError('INTEGRITY', `${this.location} answered a signature that is not by key ${keyId}`, {
       hint: 'the CKA_ID of its private key belongs to another key, or the token is faulty',
@@ -282,9 +283,10 @@ function orderBytes(spki: Uint8Array): number {
   return row;
 }
 
-async function isValid(key: PublicKey, input: SignInput, signature: Uint8Array): Promise<boolean> {
-  if ('message' in input) return verifySignature(key, input.message, signature);
-  return verifyDigest(key, input.digest, input.hash, signature);
+async function isValid(record: KeyRecord, input: SignInput, signature: Uint8Array): Promise<boolean> {
+  const { publicKey, verifier } = record;
+  if ('message' in input) return verifyWith(verifier, publicKey, input.message, signature);
+  return verifyDigest(publicKey, input.digest, input.hash, signature);
 }
 
 function encodeAttributes(key: PublicKey) {
