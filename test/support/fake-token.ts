@@ -19,6 +19,9 @@ export interface FakePlan {
   readonly load?: string;
   readonly login?: 'exit';
   readonly delayMs?: number;
+  /** More of what the token lists, around its one good key. */
+  readonly keysBefore?: readonly object[];
+  readonly keysAfter?: readonly object[];
 }
 
 export interface FakeToken extends AsyncDisposable {

@@ -1,5 +1,6 @@
 import { chmod, writeFile } from 'node:fs/promises';
 import { inspect } from 'node:util';
+import { p256 } from '@noble/curves/nist.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { KeyInfo, SignContext } from '../../../../src/backends/backend.ts';
 import { CKF_TOKEN } from '../../../../src/backends/pkcs11/constants.ts';
@@ -147,11 +148,70 @@ describe('a token host', () => {
     expect((await fake.log()).filter((line) => line === 'sign')).toHaveLength(2);
   });
 
+  it('has a queue of bounded length', async () => {
+    const { backend, sign } = await openWithKey();
+    await fake.plan({ sign: 'hang' });
+    const outcomes = Array.from({ length: 4200 }, () => failure(sign()));
+    const first = await Promise.race(outcomes);
+    expect(first).toMatchObject({
+      code: 'OVERLOADED',
+      message: 'too many requests wait for the token of pkcs11:token=fake',
+    });
+    process.kill(backend.hostPid ?? 0, 'SIGKILL');
+    const codes = (await Promise.all(outcomes)).map(({ code }) => code);
+    expect(codes.filter((code) => code === 'OVERLOADED')).toHaveLength(4200 - 4096 - 4);
+    expect(new Set(codes)).toEqual(new Set(['OVERLOADED', 'UNAVAILABLE']));
+  });
+
   it('gets neither passphrases nor flags for Node from the environment', async () => {
     // A host that took these over would not start at all.
     const env = { FAKE_HOST: `${fake.directory}/plan.json`, NODE_OPTIONS: '--no-such-flag', NOTARY_SIGNER_A: 'x' };
     const { sign } = await openWithKey({ env });
     await sign();
+  });
+});
+
+describe('the keys of other programs', () => {
+  const facts = (ckaId: number, more: object) => ({
+    ckaId: Buffer.of(ckaId).toString('base64'),
+    label: Buffer.from('their key').toString('base64'),
+    keyType: 3,
+    hasPrivate: true,
+    ...more,
+  });
+  const P256 = Buffer.from('06082a8648ce3d030107', 'hex').toString('base64');
+  const G = Buffer.from(p256.Point.BASE.toBytes(false)).toString('base64');
+
+  it('that cannot be used are left out and told once', async () => {
+    const unreadable: string[] = [];
+    const keysBefore = [
+      facts(2, { keyType: 0x1f }),
+      facts(3, { ecParams: P256, ecPoint: Buffer.alloc(65, 4).toString('base64') }),
+      facts(4, { ecParams: P256 }),
+    ];
+    await fake.plan({ keysBefore });
+    const { backend } = await openWithKey({ onUnreadable: (what, error) => unreadable.push(`${what} ${error.code}`) });
+    expect(await backend.count()).toBe(1);
+    expect(unreadable).toEqual([
+      'pkcs11:token=fake;serial=0001;type=private;id=%02 UNSUPPORTED',
+      'pkcs11:token=fake;serial=0001;type=private;id=%03 INTEGRITY',
+      'pkcs11:token=fake;serial=0001;type=private;id=%04 INTEGRITY',
+    ]);
+  });
+
+  it('have neither role nor GUN, and count only with a private half, and once', async () => {
+    const theirs = facts(5, { ecParams: P256, ecPoint: G });
+    const anchor = facts(6, { ecParams: P256, ecPoint: G, hasPrivate: false });
+    await fake.plan({ keysAfter: [anchor, theirs, theirs] });
+    const { backend } = await openWithKey();
+    const keys: KeyInfo[] = [];
+    for await (const key of backend.list()) keys.push(key);
+    expect(keys).toHaveLength(2);
+    expect(keys[1]).toMatchObject({
+      role: '',
+      gun: '',
+      location: 'pkcs11:token=fake;serial=0001;type=private;id=%05',
+    });
   });
 });
 
