@@ -1,12 +1,14 @@
 /** `npm run bench`: Signet beside the real notary-signer (docs/performance.md). */
 import { parseArgs } from 'node:util';
-import { ensureBuilt, ensureDebianPackages, ensureInstalled, runScript, SetupError } from './setup.mjs';
+import { ensureBuilt, ensureDebianPackages, ensureInstalled, runScript, SetupError, TEST_PACKAGES } from './setup.mjs';
 
-const USAGE = `usage: npm run bench -- [--rounds N] [--seconds S] [--only sign|start] [--json FILE]
+const USAGE = `usage: npm run bench -- [--rounds N] [--seconds S] [--only sign|start|sql] [--full] [--json FILE]
 
-  --rounds N    how often everything is measured, in turns; medians are shown (default 5)
-  --seconds S   how long one measurement of signatures takes (default 2)
-  --only PART   sign: signatures beside notary-signer; start: starts with 100 000 keys
+  --rounds N    how often everything is measured, in turns; medians are shown (default 5; sql: 3)
+  --seconds S   how long one measurement of signatures takes (default 2; sql: 1)
+  --only PART   sign: signatures beside notary-signer; start: starts with 100 000 keys; without it, both
+                sql: signatures, keys used once and many rows on MariaDB and PostgreSQL, beside notary-signer
+  --full        sql: 10 000 keys used once and 1 000 000 rows, rather than 2 000 and 100 000
   --json FILE   write the values of every round
 `;
 
@@ -15,6 +17,9 @@ const PACKAGES = [
   { name: 'nghttp2-client', commands: ['h2load'] },
   { name: 'openssl', commands: ['openssl'] },
 ];
+
+/** Of `--only sql`. */
+const DATABASE_PACKAGES = TEST_PACKAGES.filter(({ name }) => /^(mariadb-.*|postgresql)$/.test(name));
 
 await runScript(async () => {
   const options = parse(process.argv.slice(2));
@@ -25,7 +30,7 @@ await runScript(async () => {
   if (process.platform !== 'linux') throw new SetupError('the benchmarks read /proc, so they run on Linux only');
   await ensureInstalled();
   await ensureBuilt();
-  const absent = await ensureDebianPackages(PACKAGES);
+  const absent = await ensureDebianPackages(options.only === 'sql' ? [...PACKAGES, ...DATABASE_PACKAGES] : PACKAGES);
   if (absent !== undefined) throw new SetupError(`the benchmarks need ${absent.missing.join(', ')}: ${absent.command}`);
   const { bench } = await import('../bench/main.mjs');
   await bench(options);
@@ -36,16 +41,22 @@ function parse(args) {
     const { values } = parseArgs({
       args,
       options: {
-        rounds: { type: 'string', default: '5' },
-        seconds: { type: 'string', default: '2' },
+        rounds: { type: 'string' },
+        seconds: { type: 'string' },
         only: { type: 'string' },
+        full: { type: 'boolean', default: false },
         json: { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false },
       },
     });
-    if (![undefined, 'sign', 'start'].includes(values.only)) throw new Error('--only takes sign or start');
-    const [rounds, seconds] = [count(values.rounds, '--rounds'), count(values.seconds, '--seconds')];
-    return { ...values, rounds, seconds };
+    const { only } = values;
+    if (![undefined, 'sign', 'start', 'sql'].includes(only)) throw new Error('--only takes sign, start or sql');
+    const [rounds, seconds] = only === 'sql' ? ['3', '1'] : ['5', '2'];
+    return {
+      ...values,
+      rounds: count(values.rounds ?? rounds, '--rounds'),
+      seconds: count(values.seconds ?? seconds, '--seconds'),
+    };
   } catch (error) {
     throw new SetupError(`${error.message}\n${USAGE}`);
   }

@@ -41,10 +41,15 @@ export const TEST_PACKAGES = [
   { name: 'softhsm2', commands: ['softhsm2-util'] },
   { name: 'opensc', commands: ['pkcs11-tool'] },
   { name: 'busybox', commands: ['busybox'] },
-  // for the SQLite driver, which is compiled
+  // for the packages that are compiled
   { name: 'g++', commands: ['g++'] },
   { name: 'make', commands: ['make'] },
   { name: 'python3', commands: ['python3'] },
+];
+
+const NATIVE_PACKAGES = [
+  { name: 'better-sqlite3', binary: 'better_sqlite3.node', what: 'the SQLite driver' },
+  { name: 'pkcs11js', binary: 'pkcs11.node', what: 'the PKCS#11 bindings' },
 ];
 
 /**
@@ -66,19 +71,21 @@ export async function ensureInstalled() {
 }
 
 /**
- * Compiles the SQLite driver, which is the only package with a native part that does not come ready-made. Nobody needs it
- * but `storage.backend: "sqlite3"` and its tests.
+ * Compiles the packages whose native part does not come ready-made. Nobody needs them but `storage.backend: "sqlite3"`, PKCS#11
+ * tokens, and the tests of both.
  *
  * @throws {SetupError} The compiler failed (its output is in the message).
  */
-export async function ensureSqliteDriver() {
-  const binary = join(ROOT, 'node_modules', 'better-sqlite3', 'build', 'Release', 'better_sqlite3.node');
-  if (await exists(binary)) return;
-  await alone(async () => {
-    if (await exists(binary)) return;
-    say('compiling the SQLite driver (about a minute)');
-    await run('npm', ['rebuild', 'better-sqlite3', '--ignore-scripts=false']);
-  });
+export async function ensureNativeDrivers() {
+  for (const { name, binary, what } of NATIVE_PACKAGES) {
+    const path = join(ROOT, 'node_modules', name, 'build', 'Release', binary);
+    if (await exists(path)) continue;
+    await alone(async () => {
+      if (await exists(path)) return;
+      say(`compiling ${what} (about a minute)`);
+      await run('npm', ['rebuild', name, '--ignore-scripts=false']);
+    });
+  }
 }
 
 /**

@@ -12,7 +12,7 @@ import {
   ensureBuilt,
   ensureDebianPackages,
   ensureInstalled,
-  ensureSqliteDriver,
+  ensureNativeDrivers,
   ROOT,
   runScript,
   SetupError,
@@ -28,7 +28,7 @@ await runScript(async () => {
   await ensureBuilt();
   if (needsSystemPrograms(args)) {
     await requireSystemPrograms();
-    await ensureSqliteDriver();
+    await ensureNativeDrivers();
   }
 
   const directory = await mkdtemp(join(tmpdir(), 'signet-test-report-'));

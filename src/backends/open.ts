@@ -3,6 +3,7 @@
 import type { Secret } from '../crypto/secret.ts';
 import type { SignetError } from '../errors.ts';
 import type { KeyBackend, PassphraseSource } from './backend.ts';
+import type { Pkcs11Uri } from './pkcs11/uri.ts';
 import type { DatabaseOptions } from './sql/open-database.ts';
 
 export type StorageOptions =
@@ -17,6 +18,21 @@ export interface SqlStorageOptions extends DatabaseOptions {
   readonly lastUsedMs: number;
   readonly unlockedTtlMs: number;
   readonly unlockedMax: number;
+}
+
+export interface TokenOptions {
+  /** Which token; `modulePath` is absolute. */
+  readonly uri: Pkcs11Uri & { readonly modulePath: string };
+  /** File with the PIN, absolute; undefined: a person unlocks the token. */
+  readonly pinFile: string | undefined;
+}
+
+export interface OpenTokenContext {
+  /** For the module: where it finds its own configuration. */
+  readonly env: NodeJS.ProcessEnv;
+  readonly onUnreadable: (what: string, error: SignetError) => void;
+  /** What happens to the token; with an error if it is a failure. */
+  readonly onEvent: (what: string, error?: unknown) => void;
 }
 
 export interface OpenContext {
@@ -55,6 +71,15 @@ export async function openStorage(options: StorageOptions, context: OpenContext)
     case 'sqlite3':
       return openSql(options, context);
   }
+}
+
+/** How long one operation of a token may take: a person has 15 s to touch it. */
+const TOKEN_TIMEOUT_MS = 20_000;
+
+/** A token that is not there is no failure. @throws {SignetError} CONFIGURATION */
+export async function openToken(options: TokenOptions, context: OpenTokenContext): Promise<KeyBackend> {
+  const { Pkcs11Backend } = await import('./pkcs11/pkcs11-backend.ts');
+  return Pkcs11Backend.open({ ...options, ...context, operationTimeoutMs: TOKEN_TIMEOUT_MS });
 }
 
 async function openSql(options: SqlStorageOptions, context: OpenContext): Promise<KeyBackend> {

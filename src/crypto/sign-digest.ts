@@ -12,9 +12,10 @@ import type { CurveName } from './named-curves.ts';
 import { curveOf, useScalar } from './private-key-info.ts';
 
 /** Notary's P-224 is missing: @noble/curves does not ship it, and no format that signs digests knows it. */
-type DigestCurve = Exclude<CurveName, 'P-224'>;
+export type DigestCurve = Exclude<CurveName, 'P-224'>;
 
-async function ecdsaOn(curve: DigestCurve): Promise<ECDSA> {
+/** @noble/curves' signer and verifier for a curve. */
+export async function ecdsaOn(curve: DigestCurve): Promise<ECDSA> {
   const { p256, p384, p521 } = await import('@noble/curves/nist.js');
   return { 'P-256': p256, 'P-384': p384, 'P-521': p521 }[curve];
 }
@@ -31,14 +32,18 @@ export async function signDigest(key: KeyObject, digest: Uint8Array, hash: Signa
   if (key.asymmetricKeyType === 'ed25519') {
     throw new SignetError('INVALID_ARGUMENT', 'ed25519 signs messages, not digests');
   }
-  if (!Object.hasOwn(DIGEST_BYTES, hash)) throw new SignetError('INVALID_ARGUMENT', 'unknown hash of the digest');
-  if (digest.byteLength !== DIGEST_BYTES[hash]) {
-    throw new SignetError(
-      'INVALID_ARGUMENT',
-      `a ${hash} digest has ${DIGEST_BYTES[hash]} bytes, not ${digest.byteLength}`,
-    );
-  }
+  checkDigest(digest, hash);
   return key.asymmetricKeyType === 'rsa' ? await signPss(key, digest, hash) : await signEcdsa(key, digest);
+}
+
+/** @throws {SignetError} INVALID_ARGUMENT for an unknown hash or a digest of another length than the hash makes */
+export function checkDigest(digest: Uint8Array, hash: SignatureHash): void {
+  if (!Object.hasOwn(DIGEST_BYTES, hash)) throw new SignetError('INVALID_ARGUMENT', 'unknown hash of the digest');
+  if (digest.byteLength === DIGEST_BYTES[hash]) return;
+  throw new SignetError(
+    'INVALID_ARGUMENT',
+    `a ${hash} digest has ${DIGEST_BYTES[hash]} bytes, not ${digest.byteLength}`,
+  );
 }
 
 async function signEcdsa(key: KeyObject, digest: Uint8Array): Promise<Uint8Array> {

@@ -2,12 +2,14 @@
 import cluster from 'node:cluster';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { openStorage } from '../backends/open.ts';
+import type { KeyBackend } from '../backends/backend.ts';
+import { openStorage, openToken } from '../backends/open.ts';
 import { SingleFlight } from '../backends/single-flight.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import { SignetError } from '../errors.ts';
 import { Keyring } from '../keyring/keyring.ts';
 import { aliasVariable, ConfiguredPassphrases, passphraseOfAlias } from '../keyring/unlock.ts';
+import type { Native } from '../native.ts';
 import { AGENT } from '../rpc/agent-definition.ts';
 import { HEALTH, KEY_MANAGEMENT, SIGNER } from '../rpc/definitions.ts';
 import type { StatusResponse } from '../rpc/messages.ts';
@@ -20,7 +22,6 @@ import { type Listener, listenTls, listenUnix, type TlsListener } from './listen
 import { describeError, type Logger, type LogHandle } from './log.ts';
 import { Metrics, mergeMetrics } from './metrics.ts';
 import { listenMetrics } from './metrics-listener.ts';
-import type { Native } from './native.ts';
 import { Peers } from './peer.ts';
 import { agentService } from './services/agent.ts';
 import { Health } from './services/health.ts';
@@ -66,6 +67,8 @@ export class Daemon {
   readonly #startedAt = Date.now();
   /** A database that is slow to answer is not asked again meanwhile. */
   readonly #healthChecks = new SingleFlight<string, void>();
+  /** Why each backend is down, or '' if it is up, as last logged. */
+  readonly #reasons = new Map<KeyBackend, string>();
   #tls: TlsListener | undefined;
   #healthTimer: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
@@ -103,7 +106,12 @@ export class Daemon {
       onUnreadable: (what, error) => log.logger.warn({ what, ...describeError(error, log.logger) }, 'not a usable key'),
       onError: (what, error) => log.logger.error(describeError(error, log.logger), what),
     });
-    const keyring = new Keyring({ backends: [storage], storage, placement: config.placement });
+    const tokens = await openTokens(options).catch(async (error: unknown) => {
+      await storage[Symbol.asyncDispose]();
+      throw error;
+    });
+    // Tokens first: a key that is on one is not to be used from a file.
+    const keyring = new Keyring({ backends: [...tokens, storage], storage, placement: config.placement });
     const metrics = new Metrics();
     const daemon = new Daemon(options, keyring, metrics, passphrases);
     try {
@@ -193,11 +201,10 @@ export class Daemon {
   async #start(): Promise<void> {
     const { config, native, serves } = this.#options;
     this.metrics.watch(this.keyring);
+    // A token may be plugged in later; storage that cannot be reached is a mistake to tell now.
+    const storage = await this.keyring.storage.health();
+    if (!storage.ready) throw new SignetError('UNAVAILABLE', storage.reason);
     await this.#checkHealth();
-    if (!this.#health.serving) {
-      const failed = (await this.keyring.health()).flatMap(({ health }) => (health.ready ? [] : [health.reason]));
-      throw new SignetError('UNAVAILABLE', failed.join('; '));
-    }
     this.#healthTimer = setInterval(
       () => void this.#healthChecks.run('', () => this.#checkHealth()),
       HEALTH_INTERVAL_MS,
@@ -265,15 +272,18 @@ export class Daemon {
     return server.inject;
   }
 
-  /** Serving while at least one backend can sign; each change is logged once. */
+  /** Serving while at least one backend can sign; each change of a backend is logged once. */
   async #checkHealth(): Promise<void> {
     const states = await this.keyring.health();
-    const serving = states.some(({ health }) => health.ready);
-    if (this.#stopping !== undefined || serving === this.#health.serving) return;
-    this.#health.set(serving);
+    if (this.#stopping !== undefined) return;
+    this.#health.set(states.some(({ health }) => health.ready));
     for (const { backend, health } of states) {
-      if (!health.ready) this.#log.error({ backend: backend.name, error: health.reason }, 'backend is down');
-      else this.#log.info({ backend: backend.name, location: backend.location }, 'backend is up');
+      const reason = health.ready ? '' : health.reason;
+      if (this.#reasons.get(backend) === reason) continue;
+      this.#reasons.set(backend, reason);
+      const fields = { backend: backend.name, location: backend.location };
+      if (reason !== '') this.#log.error({ ...fields, error: reason }, 'backend is down');
+      else this.#log.info(fields, 'backend is up');
     }
   }
 
@@ -298,6 +308,27 @@ export class Daemon {
     };
     if (outcome === 'ok') this.#log[level](fields, 'signed');
     else this.#log[level]({ ...fields, ...describeError(record.error, this.#log) }, 'signing failed');
+  }
+}
+
+async function openTokens({ config, env, log: { logger } }: DaemonOptions): Promise<KeyBackend[]> {
+  const tokens: KeyBackend[] = [];
+  try {
+    for (const options of config.tokens) {
+      const token = await openToken(options, {
+        env,
+        onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),
+        onEvent: (what, error) => {
+          if (error === undefined) logger.info(what);
+          else logger.warn(describeError(error, logger), what);
+        },
+      });
+      tokens.push(token);
+    }
+    return tokens;
+  } catch (error) {
+    for (const token of tokens) await token[Symbol.asyncDispose]();
+    throw error;
   }
 }
 

@@ -11,8 +11,8 @@ import {
   type Server as TlsServer,
 } from 'node:tls';
 import { fromNodeError } from '../errors.ts';
+import type { Native } from '../native.ts';
 import { atMost, type Logger } from './log.ts';
-import type { Native } from './native.ts';
 import type { Peers } from './peer.ts';
 import type { TlsMaterial } from './tls-files.ts';
 import { claimSocket, releaseSocket } from './unix-socket.ts';

@@ -1,10 +1,10 @@
 /** `signetd`: from the command line to a running daemon, and to its exit code. */
 import cluster from 'node:cluster';
+import { loadNative, type Native } from '../native.ts';
 import { VERSION } from '../version.ts';
 import { type Config, type Flags, loadConfig, parseFlags } from './config.ts';
 import { Daemon } from './daemon.ts';
 import { createLog, describeError, type LogHandle, writeFatal } from './log.ts';
-import { loadNative, type Native } from './native.ts';
 import { endNow, handleSignals } from './signals.ts';
 import { toSignetError } from './status.ts';
 import { welcomeText } from './welcome.ts';

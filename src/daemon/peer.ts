@@ -1,7 +1,7 @@
 /** Who is at the other end of a connection, worked out once when it is made. */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import type { Native } from './native.ts';
+import type { Native } from '../native.ts';
 
 export interface Peer {
   /** For logs and policy: `CN=notary-server (10.0.0.7:40112)`, `uid 1000, pid 4711`, `local user`. */

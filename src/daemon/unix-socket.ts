@@ -10,7 +10,7 @@ import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { createDirectory } from '../backends/durable-file.ts';
 import { fromNodeError, SignetError } from '../errors.ts';
-import type { Native } from './native.ts';
+import type { Native } from '../native.ts';
 
 /** sizeof(sun_path) - 1 on Linux; 103 on macOS. */
 const MAX_PATH_BYTES = process.platform === 'linux' ? 107 : 103;

@@ -22,13 +22,14 @@ export interface KeyringOptions {
 
 export class Keyring implements AsyncDisposable {
   readonly backends: readonly KeyBackend[];
-  readonly #storage: KeyBackend;
+  /** What `storage` stands for in `placement`. */
+  readonly storage: KeyBackend;
   readonly #placement: Placement;
 
   /** @throws {SignetError} CONFIGURATION if a placement rule names a backend that is not there */
   constructor({ backends, storage, placement }: KeyringOptions) {
     this.backends = backends;
-    this.#storage = storage;
+    this.storage = storage;
     this.#placement = placement;
     for (const [role, names] of placement) {
       for (const name of names) {
@@ -139,6 +140,6 @@ export class Keyring implements AsyncDisposable {
   }
 
   #named(name: string): readonly KeyBackend[] {
-    return name === 'storage' ? [this.#storage] : this.backends.filter((backend) => backend.name === name);
+    return name === 'storage' ? [this.storage] : this.backends.filter((backend) => backend.name === name);
   }
 }

@@ -10,20 +10,16 @@
  * Existing keys are tried with all of them; for roles of people (root, targets, …) the client variables come first.
  */
 import { randomBytes } from 'node:crypto';
-import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { NewKeyPassphrase, PassphraseSource } from '../backends/backend.ts';
-import { createDirectory, createFileDurably, readBoundedFile, removeAbandonedFiles } from '../backends/durable-file.ts';
+import { createDirectory, createFileDurably, removeAbandonedFiles } from '../backends/durable-file.ts';
+import { readPrivateSecret, readSecret } from '../backends/secret-file.ts';
 import { KDF_ITERATIONS } from '../crypto/key-pem.ts';
 import { Secret } from '../crypto/secret.ts';
 import { fromNodeError, SignetError } from '../errors.ts';
 
-/** Longer passphrases than this are a mistaken file. */
-const MAX_PASSPHRASE_BYTES = 4096;
 /** 256 random bits need no stretching; this is five times what Notary uses, so that nobody mistakes it for less. */
 const RANDOM_PASSPHRASE_ITERATIONS = 10_240;
-const PASSPHRASE_FILE_HINT =
-  'name a file in storage.passphrase_file that holds the passphrase and that this user can read';
 const CREDENTIAL_NAME = 'signet-passphrase';
 /** Keys of these roles are made by servers; all others belong to people. */
 const SERVER_ROLES: ReadonlySet<string> = new Set(['timestamp', 'snapshot', '']);
@@ -139,10 +135,9 @@ function storageSources({ env, alias, passphraseFile, randomFile }: PassphraseOp
   const credentials = env['CREDENTIALS_DIRECTORY'];
   if (credentials) {
     const name = join(credentials, CREDENTIAL_NAME);
-    sources.push({ name, random: false, read: () => readPassphrase(name) });
+    sources.push({ name, random: false, read: () => readSecret(name) });
   }
-  if (randomFile !== undefined)
-    sources.push({ name: randomFile, random: true, read: () => readPassphrase(randomFile) });
+  if (randomFile !== undefined) sources.push({ name: randomFile, random: true, read: () => readSecret(randomFile) });
   return sources;
 }
 
@@ -183,47 +178,7 @@ function requiredVariable(env: NodeJS.ProcessEnv, alias: string): Source {
 }
 
 function privateFile(path: string): Source {
-  return {
-    name: path,
-    random: false,
-    read: async () => {
-      const mode = await stat(path).then(
-        (stats) => stats.mode,
-        (error: unknown) => {
-          const { message } = fromNodeError(error, `storage.passphrase_file ${path} cannot be read`);
-          throw new SignetError('CONFIGURATION', message, { hint: PASSPHRASE_FILE_HINT, cause: error });
-        },
-      );
-      if ((mode & 0o077) !== 0) {
-        throw new SignetError('CONFIGURATION', `storage.passphrase_file ${path} is open to others`, {
-          hint: `run: chmod 600 ${path}`,
-        });
-      }
-      // Links are followed: orchestrators mount secrets as links to the current version.
-      const secret = await readPassphrase(path, 'follow').catch((error: unknown) => {
-        const { message } = fromNodeError(error, `cannot read ${path}`);
-        throw new SignetError('CONFIGURATION', `storage.passphrase_file: ${message}`, {
-          hint: PASSPHRASE_FILE_HINT,
-          cause: error,
-        });
-      });
-      if (secret !== undefined) return secret;
-      throw new SignetError('CONFIGURATION', `storage.passphrase_file ${path} is empty`, {
-        hint: PASSPHRASE_FILE_HINT,
-      });
-    },
-  };
-}
-
-/** The content without its final line break. @returns Undefined if the file is missing or empty. */
-async function readPassphrase(path: string, links: 'refuse' | 'follow' = 'refuse'): Promise<Secret | undefined> {
-  const content = await readBoundedFile(path, MAX_PASSPHRASE_BYTES, links);
-  if (content === undefined) return undefined;
-  let end = content.length;
-  if (content[end - 1] === 0x0a) end--;
-  if (content[end - 1] === 0x0d) end--;
-  if (end === 0) return undefined;
-  return new Secret(content.subarray(0, end));
+  return { name: path, random: false, read: () => readPrivateSecret(path, 'storage.passphrase_file') };
 }
 
 async function createRandomPassphrase(path: string): Promise<void> {
@@ -234,7 +189,7 @@ async function createRandomPassphrase(path: string): Promise<void> {
     // Another daemon's first start was faster: its passphrase is as good.
     const failure = fromNodeError(error, `cannot create ${path}`);
     if (failure.code !== 'KEY_EXISTS') throw failure;
-    using secret = await readPassphrase(path);
+    using secret = await readSecret(path);
     if (secret !== undefined) return;
     throw new SignetError('CONFIGURATION', `the passphrase file ${path} is empty or a symbolic link`, {
       hint: 'restore it from a backup, or remove it if no key was sealed with it',

@@ -382,15 +382,17 @@ describe('docs/ci.md', () => {
     expect((await readdir(place)).sort()).toEqual(['bin', 'installed']);
   });
 
-  it('says what this version of signetd does with the configuration', async () => {
-    const config = join(place, 'signetd.json');
-    await setUp(['--dir', token, '--config', config]);
-    const { ending, stderr } = await runProgram(join(ROOT, 'bin', 'signetd'), ['-config', config], {
-      env: environment(),
-    });
-    expect(ending).toBe(1);
-    const [, message = ''] = /message `(.*)`\.$/m.exec(page) ?? [];
-    expect(message).not.toBe('');
-    expect(stderr).toContain(message);
+  it('has a configuration with which signetd finds the token', async () => {
+    const [config, variables] = [join(place, 'signetd.json'), join(place, 'variables')];
+    await setUp(['--dir', token, '--config', config, '--env', variables]);
+    const env = environment();
+    const script = '. "$1"; exec "$2" -config "$3"';
+    const signetd = ['-c', script, 'sh', variables, join(ROOT, 'bin', 'signetd'), config];
+    await using daemon = await startProgram('sh', signetd, { env }, { output: /"msg":"ready"/ });
+    const status = await runProgram(join(ROOT, 'bin', 'signet'), ['daemon', 'status', '--json'], { env });
+    const { backends } = JSON.parse(status.stdout) as { backends: { name: string; ready: boolean; reason: string }[] };
+    expect(backends).toContainEqual(expect.objectContaining({ name: 'pkcs11', ready: true, reason: '' }));
+    expect(page).toContain('npm start -- --config /tmp/signet-token/signetd.json');
+    expect(daemon.stderr).not.toContain('"level":"error"');
   });
 });

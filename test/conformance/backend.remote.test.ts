@@ -4,7 +4,7 @@ import { RemoteBackend } from '../../src/client/remote-backend.ts';
 import { loadConfig } from '../../src/daemon/config.ts';
 import { Daemon } from '../../src/daemon/daemon.ts';
 import { createLog } from '../../src/daemon/log.ts';
-import { loadNative } from '../../src/daemon/native.ts';
+import { loadNative } from '../../src/native.ts';
 import { TEST_KDF_ITERATIONS, TEST_PASSPHRASE } from '../support/file-home.ts';
 import { temporaryDirectory } from '../support/temp.ts';
 import { describeBackend } from './backend.ts';

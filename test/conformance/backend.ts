@@ -23,7 +23,8 @@ export interface BackendUnderTest {
     readonly exporter: boolean;
     readonly remover: boolean;
     readonly attester: boolean;
-    readonly unlocker: boolean;
+    /** `pin`: one secret opens all keys of the home. */
+    readonly unlocker: boolean | 'pin';
   };
   /** Whether keys outlive the process that made them. */
   readonly persistent: boolean;
@@ -74,7 +75,7 @@ export function describeBackend(subject: BackendUnderTest): void {
         remover: present(backend.remover),
         attester: present(backend.attester),
         unlocker: present(backend.unlocker),
-      }).toEqual({ generates: subject.generates, ...subject.has });
+      }).toEqual({ generates: subject.generates, ...subject.has, unlocker: subject.has.unlocker !== false });
       expect(present(backend.importer)).toBe(subject.imports.length > 0);
     });
 
@@ -224,8 +225,9 @@ export function describeBackend(subject: BackendUnderTest): void {
     });
 
     if (subject.imports.length > 0) describeImport(() => backend, subject.imports);
-    if (subject.has.unlocker) {
-      describeUnlock(
+    if (subject.has.unlocker !== false) {
+      const describeOpening = subject.has.unlocker === 'pin' ? describePin : describeUnlock;
+      describeOpening(
         () => home,
         () => backend,
         generate,
@@ -358,6 +360,42 @@ function describeUnlock(
     expect(await unlocker().unlockedCount()).toBe(0);
     const passphrase = home().passphrase;
     if (passphrase === undefined) throw new Error('a home with an unlocker must tell its passphrase to the suite');
+    await unlocker().unlock(keyId, Secret.fromText(passphrase), 60_000);
+    expect(await unlocker().unlockedCount()).toBe(1);
+    const message = Buffer.from('open');
+    expect(verifySignature(publicKey, message, await backend().sign(keyId, { message }, CONTEXT))).toBe(true);
+  });
+}
+
+function describePin(
+  home: () => OpenBackend,
+  backend: () => KeyBackend,
+  generate: () => Promise<{ readonly keyId: KeyId; readonly publicKey: PublicKey }>,
+): void {
+  const unlocker = () => {
+    const found = backend().unlocker;
+    if (found === undefined) throw new Error('declared, but absent');
+    return found;
+  };
+
+  it('opens and closes all keys together', async () => {
+    const { keyId } = await generate();
+    await generate();
+    expect(await unlocker().unlockedCount()).toBe(2);
+    expect(await unlocker().lock(UNKNOWN)).toBe(0);
+    expect(await unlocker().lock(keyId)).toBe(2);
+    expect(await unlocker().lock(keyId)).toBe(0);
+    expect(await unlocker().unlockedCount()).toBe(0);
+  });
+
+  it('refuses a wrong PIN and takes the right one', async () => {
+    const { keyId, publicKey } = await generate();
+    await unlocker().lock();
+    const error = await expectCode('PIN_INCORRECT', unlocker().unlock(keyId, Secret.fromText('98765'), undefined));
+    expect(inspect(error, { depth: 9 })).not.toContain('98765');
+    expect(await unlocker().unlockedCount()).toBe(0);
+    const { passphrase } = home();
+    if (passphrase === undefined) throw new Error('a home with an unlocker must tell its PIN to the suite');
     await unlocker().unlock(keyId, Secret.fromText(passphrase), 60_000);
     expect(await unlocker().unlockedCount()).toBe(1);
     const message = Buffer.from('open');

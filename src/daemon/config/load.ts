@@ -5,6 +5,7 @@ import type { Config, LogLevel } from './model.ts';
 import { readAgent, readMetrics, readServer } from './server.ts';
 import { Settings } from './settings.ts';
 import { readPlacement, readStorage, readWorkers } from './storage.ts';
+import { readTokens } from './tokens.ts';
 
 /** logrus's spellings. */
 const LEVELS: ReadonlyMap<string, LogLevel> = new Map([
@@ -46,11 +47,11 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
   const server = await readServer(settings, warnings);
   const storage = readStorage(settings, { env, cwd }, server !== undefined);
   const agent = readAgent(settings, env, server !== undefined);
-  checkTokens(settings);
-  const placement = readPlacement(settings, storage.backend);
+  const tokens = readTokens(settings);
+  const placement = readPlacement(settings, storage.backend, tokens.length > 0 ? ['pkcs11'] : []);
   const metrics = readMetrics(settings, options.debug);
-  const workers = readWorkers(settings, storage.backend);
-  return { file, server, agent, logging: { level }, storage, placement, metrics, workers, warnings };
+  const workers = readWorkers(settings, storage.backend, tokens.length > 0);
+  return { file, server, agent, logging: { level }, storage, tokens, placement, metrics, workers, warnings };
 }
 
 function readLevel(settings: Settings): LogLevel {
@@ -70,10 +71,4 @@ function checkReporting(settings: Settings, warnings: string[]): void {
     throw settings.fail('reporting.bugsnag.api_key', 'must provide an API key for bugsnag', hint);
   }
   if (hasApiKey) warnings.push('reporting.bugsnag is ignored: signetd sends no reports');
-}
-
-function checkTokens(settings: Settings): void {
-  const tokens = settings.structured('tokens') ?? [];
-  if (Array.isArray(tokens) && tokens.length === 0) return;
-  throw settings.fail('tokens', 'token backends are not in this version', 'remove the key or make it an empty list');
 }

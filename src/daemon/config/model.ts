@@ -1,4 +1,5 @@
 /** What the daemon runs by, after every check. Times are milliseconds, paths are absolute. */
+import type { TokenOptions } from '../../backends/open.ts';
 
 /** logrus's levels, from the noisiest to the quietest. */
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'panic';
@@ -77,6 +78,8 @@ export interface Config {
   readonly agent: AgentConfig | undefined;
   readonly logging: { readonly level: LogLevel };
   readonly storage: FileStorageConfig | SqlStorageConfig | MemoryStorageConfig;
+  /** In the order of the file. */
+  readonly tokens: readonly TokenOptions[];
   /** Role, or `*` for every other role → the backends that a new key may go to, in order; `storage` = `storage.backend`. */
   readonly placement: ReadonlyMap<string, readonly string[]>;
   readonly metrics: { readonly host: string; readonly port: number } | undefined;

@@ -104,9 +104,14 @@ function unusableBackend(settings: Settings, backend: string): SignetError {
 /**
  * Role → backends for its new keys. Roles that are not named go to `storage`.
  *
+ * @param tokens Names of the token backends that are configured.
  * @throws {SignetError} CONFIGURATION for a backend that is not configured
  */
-export function readPlacement(settings: Settings, backend: Config['storage']['backend']): Config['placement'] {
+export function readPlacement(
+  settings: Settings,
+  backend: Config['storage']['backend'],
+  tokens: readonly string[],
+): Config['placement'] {
   const placement = new Map<string, readonly string[]>([['*', ['storage']]]);
   const table = settings.structured('placement') ?? {};
   const form = 'write roles with lists of backends, as {"root": ["storage"], "*": ["storage"]}';
@@ -118,19 +123,26 @@ export function readPlacement(settings: Settings, backend: Config['storage']['ba
     const key = `placement.${role}`;
     if (seen.has(role)) throw settings.fail(key, 'key given twice', 'keep one: upper and lower case are the same');
     seen.add(role);
-    placement.set(role, readBackends(settings, key, backends, backend));
+    placement.set(role, readBackends(settings, key, backends, [homeOf(backend), ...tokens]));
   }
   return placement;
 }
 
-function readBackends(settings: Settings, key: string, value: unknown, backend: string): readonly string[] {
+function readBackends(
+  settings: Settings,
+  key: string,
+  value: unknown,
+  [storage, ...tokens]: readonly string[],
+): readonly string[] {
   const isList = Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string');
   if (!isList) throw settings.fail(key, 'not a list of backends', 'write at least one name, as ["storage"]');
   const names: readonly string[] = value;
-  const missing = names.find((name) => name !== 'storage' && name !== homeOf(backend));
+  const missing = names.find((name) => ![...tokens, storage, 'storage'].includes(name));
   if (missing === undefined) return names;
   const problem = `backend ${JSON.stringify(missing.slice(0, 64))} is not configured`;
-  throw settings.fail(key, problem, `use "storage", which stands for "${backend}"`);
+  if (missing === 'pkcs11') throw settings.fail(key, problem, 'add a token to "tokens"');
+  const others = tokens.map((name) => `, or "${name}"`).join('');
+  throw settings.fail(key, problem, `use "storage", which stands for "${storage}"${others}`);
 }
 
 /** The name of a backend in `placement`: the three databases are one kind of home. */
@@ -138,10 +150,15 @@ function homeOf(backend: string): string {
   return ['mysql', 'postgres', 'sqlite3'].includes(backend) ? 'sql' : backend;
 }
 
-/** @throws {SignetError} CONFIGURATION outside 1..64, or for several workers that would each have keys of their own */
-export function readWorkers(settings: Settings, backend: Config['storage']['backend']): number {
+/** @throws {SignetError} CONFIGURATION outside 1..64, or for several workers over what they cannot share */
+export function readWorkers(settings: Settings, backend: Config['storage']['backend'], hasTokens: boolean): number {
   const workers = settings.integer('workers', { min: 1, max: 64 }) ?? 1;
-  if (workers === 1 || backend !== 'memory') return workers;
+  if (workers === 1) return workers;
+  if (hasTokens) {
+    const problem = 'each of several workers would spend a try of a wrong PIN';
+    throw settings.fail('workers', problem, 'set workers to 1, or run the daemon that has the tokens by itself');
+  }
+  if (backend !== 'memory') return workers;
   const problem = 'several workers over memory storage would each have keys of their own';
   throw settings.fail('workers', problem, 'set workers to 1 or storage.backend to "file"');
 }

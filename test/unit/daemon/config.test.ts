@@ -21,6 +21,7 @@ describe('loadConfig without a file', () => {
         unlockedTtlMs: 3_600_000,
         unlockedMax: 10_000,
       },
+      tokens: [],
       placement: new Map([['*', ['storage']]]),
       metrics: undefined,
       workers: 1,
@@ -85,6 +86,7 @@ describe("loadConfig with notary-signer's configuration", () => {
       agent: undefined,
       logging: { level: 'info' },
       storage: { backend: 'memory' },
+      tokens: [],
       placement: new Map([['*', ['storage']]]),
       metrics: undefined,
       workers: 1,
@@ -182,6 +184,36 @@ backend = "memory"
     expect(await alias({ default_alias: 'b' }, { NOTARY_SIGNER_DEFAULT_ALIAS: 'c' })).toBe('c');
     expect(await alias({ default_alias: 2024 })).toBe('2024');
     expect(await alias({})).toBeUndefined();
+  });
+});
+
+describe('loadConfig with tokens', () => {
+  it('reads them in order, with paths that start at the file', async () => {
+    const { tokens, placement } = await load({
+      tokens: [
+        { uri: 'pkcs11:token=ci?module-path=/m.so&pin-source=file:/run/pin' },
+        { uri: 'pkcs11:serial=1?module-path=lib/m.so&pin-source=file:pins/one' },
+        { uri: 'pkcs11:serial=2?module-path=/m.so&pin-source=/run/two' },
+        { uri: 'pkcs11:serial=3?module-path=/m.so&pin-source=file:///run/three' },
+        { URI: 'pkcs11:model=m?module-path=/m.so' },
+      ],
+      placement: { root: ['pkcs11', 'storage'] },
+    });
+    expect(tokens).toEqual([
+      { uri: { token: 'ci', modulePath: '/m.so' }, pinFile: '/run/pin' },
+      { uri: { serial: '1', modulePath: path('lib/m.so') }, pinFile: path('pins/one') },
+      { uri: { serial: '2', modulePath: '/m.so' }, pinFile: '/run/two' },
+      { uri: { serial: '3', modulePath: '/m.so' }, pinFile: '/run/three' },
+      { uri: { model: 'm', modulePath: '/m.so' }, pinFile: undefined },
+    ]);
+    expect(placement.get('root')).toEqual(['pkcs11', 'storage']);
+  });
+
+  it('places no keys on a token that is not configured', async () => {
+    await expect(load({ placement: { root: ['pkcs11'] } })).rejects.toMatchObject({
+      code: 'CONFIGURATION',
+      hint: 'add a token to "tokens"',
+    });
   });
 });
 

@@ -3,8 +3,8 @@ import { chmod, chown, mkdir, readdir, readFile, rename, stat, symlink, writeFil
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { loadNative } from '../../../src/daemon/native.ts';
 import { claimSocket, releaseSocket, type SocketClaim } from '../../../src/daemon/unix-socket.ts';
+import { loadNative } from '../../../src/native.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../../support/temp.ts';
 
 const OWN_DIRECTORY_HINT = 'set agent.socket, or SIGNET_SOCKET, to a path in a directory of its own';

@@ -1,11 +1,14 @@
 /**
- * The three system calls that Node does not offer, through koffi (prebuilt, optional). The only file that imports it.
+ * The system calls that Node does not offer, through koffi (prebuilt, optional). The only file that imports it.
  *
  * Without koffi the daemon runs, says so in the log, and trusts the socket directory's permissions alone.
  */
+
 import type { Socket } from 'node:net';
+import { constants } from 'node:os';
 
 /** linux/prctl.h */
+const PR_SET_PDEATHSIG = 1;
 const PR_SET_DUMPABLE = 4;
 /** asm-generic/resource.h */
 const RLIMIT_CORE = 4;
@@ -22,6 +25,8 @@ export interface PeerCredentials {
 export interface Native {
   /** No core file, and no ptrace or /proc/PID/mem for other processes of the same user. @returns False if refused. */
   protectMemory(): boolean;
+  /** This process is killed when its parent ends, whatever it is doing then. @returns False if refused. */
+  endWithParent(): boolean;
   /** Who is at the other end of a connected Unix socket. */
   peerCredentials(socket: Socket): PeerCredentials | undefined;
 }
@@ -42,6 +47,7 @@ export async function loadNative(): Promise<Native | undefined> {
         const noCore = Buffer.alloc(16); // struct rlimit { 0, 0 }
         return setrlimit(RLIMIT_CORE, noCore) === 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) === 0;
       },
+      endWithParent: () => prctl(PR_SET_PDEATHSIG, constants.signals.SIGKILL, 0, 0, 0) === 0,
       peerCredentials: (socket) => {
         const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd;
         if (fd === undefined || fd < 0) return undefined;

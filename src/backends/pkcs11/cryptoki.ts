@@ -1,0 +1,236 @@
+/**
+ * The seam of pkcs11js: the only file that imports it, and it runs in token hosts only. Its calls can crash a process
+ * that gives them anything but what they expect, so that everything passes through the types here.
+ */
+import { createRequire } from 'node:module';
+import type * as Pkcs11Js from 'pkcs11js';
+import { SignetError } from '../../errors.ts';
+import { ckrOf, fromPkcs11Error } from './ckr.ts';
+import {
+  CKA,
+  CKF_OS_LOCKING_OK,
+  CKF_RW_SESSION,
+  CKF_SERIAL_SESSION,
+  CKG,
+  CKM,
+  type CKO,
+  CKR,
+  CKS_USER,
+  CKU_USER,
+} from './constants.ts';
+import { MAX_KEYS, type SignScheme, type TokenFacts } from './host-protocol.ts';
+
+/** An object, a session or a slot: opaque bytes. */
+export type Handle = Buffer;
+
+/** Numbers become CK_ULONG, booleans CK_BBOOL. No other type may reach the bindings. */
+export type AttributeValue = number | boolean | Uint8Array;
+export type Template = readonly (readonly [type: number, value: AttributeValue])[];
+
+/** Room for any signature; some modules keep an operation open when the room is too small. */
+const MAX_SIGNATURE_BYTES = 2048;
+/** CK_INFO and friends are padded with spaces, by some modules with NUL. */
+const PADDING = /[\s\0]+$/;
+const FIND_AT_ONCE = 512;
+const EMPTY = Buffer.alloc(1).subarray(0, 0);
+
+const PSS = {
+  sha256: { hashAlg: CKM.SHA256, mgf: CKG.MGF1_SHA256, saltLen: 32 },
+  sha384: { hashAlg: CKM.SHA384, mgf: CKG.MGF1_SHA384, saltLen: 48 },
+  sha512: { hashAlg: CKM.SHA512, mgf: CKG.MGF1_SHA512, saltLen: 64 },
+} as const;
+
+/** One loaded module. Every method is synchronous and throws `SignetError` or what the bindings threw. */
+export class Cryptoki {
+  readonly #bindings: typeof Pkcs11Js;
+  readonly #module: Pkcs11Js.PKCS11;
+  /** Kept: a buffer that goes away during a call would be written to after it is freed. */
+  readonly #signature = Buffer.alloc(MAX_SIGNATURE_BYTES);
+
+  private constructor(bindings: typeof Pkcs11Js, module: Pkcs11Js.PKCS11) {
+    this.#bindings = bindings;
+    this.#module = module;
+  }
+
+  /** @throws {SignetError} CONFIGURATION if pkcs11js or the module cannot be loaded, UNAVAILABLE if it does not start */
+  static load(path: string): Cryptoki {
+    const bindings = loadBindings();
+    const module = new bindings.PKCS11();
+    try {
+      module.load(path);
+    } catch (cause) {
+      throw new SignetError('CONFIGURATION', `the PKCS#11 module ${path} cannot be loaded`, {
+        hint: 'name a library for this machine in module-path',
+        cause,
+      });
+    }
+    const cryptoki = new Cryptoki(bindings, module);
+    cryptoki.initialize();
+    return cryptoki;
+  }
+
+  /** Without the flag some modules run without locks. */
+  initialize(): void {
+    try {
+      this.#module.C_Initialize({ flags: CKF_OS_LOCKING_OK });
+    } catch (error) {
+      if (ckrOf(error) !== CKR.CRYPTOKI_ALREADY_INITIALIZED) throw fromPkcs11Error(error, 'the module does not start');
+    }
+  }
+
+  finalize(): void {
+    this.#module.C_Finalize();
+  }
+
+  /** Slots with a token. A token that comes between the bindings' two calls makes the first answer too small. */
+  slots(): Handle[] {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return this.#module.C_GetSlotList(true);
+      } catch (error) {
+        if (attempt === 3 || ckrOf(error) !== CKR.BUFFER_TOO_SMALL) throw error;
+      }
+    }
+  }
+
+  tokenFacts(slot: Handle): TokenFacts {
+    const token = this.#module.C_GetTokenInfo(slot);
+    const info = this.#module.C_GetSlotInfo(slot);
+    const trim = (text: string) => text.replace(PADDING, '');
+    return {
+      slotId: slotNumber(slot),
+      label: trim(token.label),
+      manufacturer: trim(token.manufacturerID),
+      model: trim(token.model),
+      serial: trim(token.serialNumber),
+      flags: token.flags >>> 0,
+      slotDescription: trim(info.slotDescription),
+      slotManufacturer: trim(info.manufacturerID),
+    };
+  }
+
+  /** Read-write where the token allows it. */
+  openSession(slot: Handle): Handle {
+    try {
+      return this.#module.C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION);
+    } catch (error) {
+      if (ckrOf(error) !== CKR.TOKEN_WRITE_PROTECTED) throw error;
+      return this.#module.C_OpenSession(slot, CKF_SERIAL_SESSION);
+    }
+  }
+
+  closeSession(session: Handle): void {
+    this.#module.C_CloseSession(session);
+  }
+
+  isLoggedIn(session: Handle): boolean {
+    return CKS_USER.has(this.#module.C_GetSessionInfo(session).state);
+  }
+
+  /** The one login. @param pin UTF-8; the copy that the bindings need as a string cannot be zeroed. */
+  login(session: Handle, pin: Uint8Array): void {
+    try {
+      this.#module.C_Login(session, CKU_USER, Buffer.from(pin.buffer, pin.byteOffset, pin.byteLength).toString('utf8'));
+    } catch (error) {
+      if (ckrOf(error) !== CKR.USER_ALREADY_LOGGED_IN) throw error;
+    }
+  }
+
+  logout(session: Handle): void {
+    try {
+      this.#module.C_Logout(session);
+    } catch (error) {
+      if (ckrOf(error) !== CKR.USER_NOT_LOGGED_IN) throw error;
+    }
+  }
+
+  /** @throws {SignetError} UNSUPPORTED for a token with more objects than we look at */
+  find(session: Handle, objectClass: (typeof CKO)[keyof typeof CKO], more: Template = []): Handle[] {
+    this.#module.C_FindObjectsInit(session, toNative([[CKA.CLASS, objectClass], [CKA.TOKEN, true], ...more]));
+    try {
+      const found: Handle[] = [];
+      for (;;) {
+        const handles = this.#module.C_FindObjects(session, FIND_AT_ONCE);
+        if (handles.length === 0) return found;
+        found.push(...handles);
+        if (found.length > MAX_KEYS) throw new SignetError('UNSUPPORTED', `more than ${MAX_KEYS} keys on one token`);
+      }
+    } finally {
+      this.#module.C_FindObjectsFinal(session);
+    }
+  }
+
+  /** One attribute: asked for together, one that is missing would hide the others. @returns Undefined if it is missing. */
+  attribute(session: Handle, object: Handle, type: number): Buffer | undefined {
+    try {
+      const [attribute] = this.#module.C_GetAttributeValue(session, object, [{ type }]);
+      return attribute !== undefined && Buffer.isBuffer(attribute.value) ? attribute.value : undefined;
+    } catch (error) {
+      const ckr = ckrOf(error);
+      if (ckr === CKR.ATTRIBUTE_TYPE_INVALID || ckr === CKR.ATTRIBUTE_SENSITIVE) return undefined;
+      throw error;
+    }
+  }
+
+  /** A CK_ULONG, as far as we need it. */
+  numberAttribute(session: Handle, object: Handle, type: number): number | undefined {
+    const value = this.attribute(session, object, type);
+    return value === undefined || value.length < 4 ? undefined : value.readUInt32LE(0);
+  }
+
+  create(session: Handle, template: Template): Handle {
+    return this.#module.C_CreateObject(session, toNative(template));
+  }
+
+  destroy(session: Handle, object: Handle): void {
+    this.#module.C_DestroyObject(session, object);
+  }
+
+  setAttribute(session: Handle, object: Handle, type: number, value: AttributeValue): void {
+    this.#module.C_SetAttributeValue(session, object, toNative([[type, value]]));
+  }
+
+  generateKeyPair(
+    session: Handle,
+    mechanism: number,
+    publicTemplate: Template,
+    privateTemplate: Template,
+  ): { readonly publicKey: Handle; readonly privateKey: Handle } {
+    return this.#module.C_GenerateKeyPair(session, { mechanism }, toNative(publicTemplate), toNative(privateTemplate));
+  }
+
+  /** @returns A view that the next signature overwrites. */
+  sign(session: Handle, key: Handle, scheme: SignScheme, data: Buffer): Buffer {
+    this.#module.C_SignInit(session, this.#mechanism(scheme), key);
+    // An empty buffer of its own would become a NULL pointer, which modules refuse.
+    return this.#module.C_Sign(session, data.length === 0 ? EMPTY : data, this.#signature);
+  }
+
+  #mechanism(scheme: SignScheme): Pkcs11Js.Mechanism {
+    if (scheme === 'ecdsa') return { mechanism: CKM.ECDSA };
+    if (scheme === 'eddsa') return { mechanism: CKM.EDDSA };
+    const parameter = { type: this.#bindings.CK_PARAMS_RSA_PSS, ...PSS[scheme.pss] };
+    return { mechanism: CKM.RSA_PKCS_PSS, parameter };
+  }
+}
+
+function loadBindings(): typeof Pkcs11Js {
+  try {
+    // A CommonJS package with computed exports: `import` would see none of them.
+    return createRequire(import.meta.url)('pkcs11js') as typeof Pkcs11Js;
+  } catch (cause) {
+    throw new SignetError('CONFIGURATION', 'the package pkcs11js cannot be loaded', {
+      hint: 'run: npm rebuild pkcs11js --ignore-scripts=false',
+      cause,
+    });
+  }
+}
+
+function toNative(template: Template): { type: number; value: number | boolean | Buffer }[] {
+  return template.map(([type, value]) => ({ type, value: value instanceof Uint8Array ? Buffer.from(value) : value }));
+}
+
+/** CK_SLOT_ID, as the machine writes it. */
+function slotNumber(slot: Handle): string {
+  return slot.length >= 8 ? String(slot.readBigUInt64LE(0)) : String(slot.readUInt32LE(0));
+}

@@ -1,0 +1,265 @@
+/**
+ * What the daemon and a token host say to each other, over a socketpair that nobody else holds.
+ *
+ * A frame is its length (4 bytes, big-endian), the request's number (4), the length of the header (4), the header (JSON)
+ * and then a blob: the message to sign, the signature, a PIN. Neither side trusts the other's lengths and shapes: what
+ * runs in the host is a vendor's library.
+ */
+
+import type { SignatureHash } from '../../crypto/algorithms.ts';
+import { type ErrorCode, isErrorCode, SignetError } from '../../errors.ts';
+
+/** More than any message to sign (4 MiB over gRPC) and any listing. */
+export const MAX_FRAME_BYTES = 16 * 1024 * 1024;
+const PREFIX_BYTES = 4;
+const NUMBER_BYTES = 4;
+const FIXED_BYTES = 2 * NUMBER_BYTES;
+
+/** Facts about a token in a slot, trimmed. */
+export interface TokenFacts {
+  /** CK_SLOT_ID as a decimal number. */
+  readonly slotId: string;
+  readonly label: string;
+  readonly manufacturer: string;
+  readonly model: string;
+  readonly serial: string;
+  /** CKF_… of CK_TOKEN_INFO. */
+  readonly flags: number;
+  readonly slotDescription: string;
+  readonly slotManufacturer: string;
+}
+
+/** A public key object; byte strings in base64. */
+export interface KeyFacts {
+  readonly ckaId: string;
+  readonly label: string;
+  readonly keyType: number;
+  readonly ecParams?: string | undefined;
+  readonly ecPoint?: string | undefined;
+  readonly modulus?: string | undefined;
+  readonly publicExponent?: string | undefined;
+  /** Whether a private key has the same CKA_ID; null where that cannot be seen without a login. */
+  readonly hasPrivate: boolean | null;
+}
+
+/** The attached token now. */
+export interface TokenState {
+  readonly flags: number;
+  readonly loggedIn: boolean;
+}
+
+/** The private half, and the public key that says which one: hex CKA_ID, and Notary's key ID. */
+export interface KeyName {
+  readonly ckaId: string;
+  readonly keyId: string;
+}
+
+export type SignScheme = 'ecdsa' | 'eddsa' | { readonly pss: SignatureHash };
+
+/** In the order of a token's life. `blob` says what travels beside the header. */
+export type HostRequest =
+  | { readonly op: 'load'; readonly modulePath: string }
+  /** fresh: start the module again first, as some look for tokens only then. */
+  | { readonly op: 'tokens'; readonly fresh: boolean }
+  | { readonly op: 'attach'; readonly slotId: string; readonly serial: string; readonly label: string }
+  | { readonly op: 'state' }
+  /** blob: the PIN, UTF-8. */
+  | { readonly op: 'login' }
+  | { readonly op: 'logout' }
+  | { readonly op: 'keys'; readonly ifChanged: boolean }
+  | { readonly op: 'generate'; readonly algorithm: 'ecdsa' | 'ed25519' | 'rsa'; readonly label: string }
+  /** blob: the private numbers, each behind its length (2 bytes). */
+  | { readonly op: 'import'; readonly key: Omit<KeyFacts, 'hasPrivate'> }
+  | ({ readonly op: 'remove' } & KeyName)
+  /** blob: what the mechanism signs. */
+  | ({ readonly op: 'sign'; readonly scheme: SignScheme } & KeyName)
+  | { readonly op: 'cancel'; readonly id: number };
+
+/** What the requests answer beside a blob. */
+export interface HostAnswers {
+  readonly tokens: readonly TokenFacts[];
+  readonly state: TokenState;
+  /** Undefined: as at the last time. */
+  readonly keys: readonly KeyFacts[] | undefined;
+  readonly key: KeyFacts;
+  readonly removed: boolean;
+}
+
+export type HostReply =
+  | { readonly ok: true; readonly value: unknown }
+  | {
+      readonly ok: false;
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly hint?: string | undefined;
+      readonly retriesLeft?: number | undefined;
+      /** The token is not there any more: the host is of no use. */
+      readonly lost: boolean;
+    };
+
+export interface Frame {
+  readonly id: number;
+  readonly header: Readonly<Record<string, unknown>>;
+  readonly blob: Buffer;
+}
+
+/** @returns A fresh buffer, which the caller may zero. @throws {SignetError} INVALID_ARGUMENT if it would be too long */
+export function encodeFrame(id: number, header: object, blob: Uint8Array = Buffer.alloc(0)): Buffer {
+  const json = Buffer.from(JSON.stringify(header));
+  const length = FIXED_BYTES + json.length + blob.byteLength;
+  if (length > MAX_FRAME_BYTES) {
+    throw new SignetError('INVALID_ARGUMENT', `more than ${MAX_FRAME_BYTES} bytes for a token`);
+  }
+  const frame = Buffer.alloc(PREFIX_BYTES + length);
+  frame.writeUInt32BE(length, 0);
+  frame.writeUInt32BE(id, PREFIX_BYTES);
+  frame.writeUInt32BE(json.length, PREFIX_BYTES + NUMBER_BYTES);
+  json.copy(frame, PREFIX_BYTES + FIXED_BYTES);
+  frame.set(blob, PREFIX_BYTES + FIXED_BYTES + json.length);
+  return frame;
+}
+
+function violation(problem: string): SignetError {
+  return new SignetError('INTERNAL', `token host protocol: ${problem}`);
+}
+
+/** Cuts a stream into frames. Takes over the chunks and zeroes what it has read; holds at most one incomplete frame. */
+export class FrameReader {
+  #chunks: Buffer[] = [];
+  #buffered = 0;
+
+  /**
+   * @returns The frames that are complete now; blobs are copies of their own.
+   * @throws {SignetError} INTERNAL for anything that is no frame: the stream is then of no use
+   */
+  push(chunk: Buffer): Frame[] {
+    this.#chunks.push(chunk);
+    this.#buffered += chunk.length;
+    const frames: Frame[] = [];
+    for (let length = this.#nextLength(); length !== undefined; length = this.#nextLength()) {
+      if (this.#buffered < PREFIX_BYTES + length) break;
+      const bytes = this.#joined();
+      frames.push(parseFrame(bytes.subarray(PREFIX_BYTES, PREFIX_BYTES + length)));
+      bytes.fill(0, 0, PREFIX_BYTES + length); // it may have held a PIN
+      const rest = bytes.subarray(PREFIX_BYTES + length);
+      this.#chunks = rest.length === 0 ? [] : [rest];
+      this.#buffered = rest.length;
+    }
+    return frames;
+  }
+
+  #nextLength(): number | undefined {
+    if (this.#buffered < PREFIX_BYTES) return undefined;
+    const [first] = this.#chunks;
+    const length = (first !== undefined && first.length >= PREFIX_BYTES ? first : this.#joined()).readUInt32BE(0);
+    if (length < FIXED_BYTES || length > MAX_FRAME_BYTES) throw violation(`a frame of ${length} bytes`);
+    return length;
+  }
+
+  #joined(): Buffer {
+    const [first] = this.#chunks;
+    const joined = this.#chunks.length === 1 && first !== undefined ? first : Buffer.concat(this.#chunks);
+    this.#chunks = [joined];
+    return joined;
+  }
+}
+
+function parseFrame(bytes: Buffer): Frame {
+  const headerEnd = FIXED_BYTES + bytes.readUInt32BE(NUMBER_BYTES);
+  if (headerEnd > bytes.length) throw violation('a header longer than its frame');
+  let header: unknown;
+  try {
+    header = JSON.parse(bytes.toString('utf8', FIXED_BYTES, headerEnd));
+  } catch {
+    throw violation('a header that is not JSON');
+  }
+  if (!isRecord(header)) throw violation('a header that is no object');
+  return { id: bytes.readUInt32BE(0), header, blob: Buffer.alloc(bytes.length - headerEnd, bytes.subarray(headerEnd)) };
+}
+
+/** @throws {SignetError} INTERNAL */
+export function parseReply(header: Frame['header']): HostReply {
+  if (header['ok'] === true) return { ok: true, value: header['value'] };
+  const { code, message, hint, retriesLeft, lost } = header;
+  if (header['ok'] !== false || typeof code !== 'string' || !isErrorCode(code)) throw violation('an unknown reply');
+  return {
+    ok: false,
+    code,
+    message: text(message),
+    hint: hint === undefined ? undefined : text(hint),
+    retriesLeft: retriesLeft === undefined ? undefined : count(retriesLeft),
+    lost: lost === true,
+  };
+}
+
+/** The answers, checked. Each throws INTERNAL for anything else. */
+export const ANSWERS = {
+  tokens: (value: unknown): HostAnswers['tokens'] => list(value, MAX_SLOTS).map(tokenFacts),
+  state: (value: unknown): TokenState => {
+    const { flags, loggedIn } = record(value);
+    return { flags: count(flags), loggedIn: loggedIn === true };
+  },
+  keys: (value: unknown): HostAnswers['keys'] =>
+    value === null || value === undefined ? undefined : list(value, MAX_KEYS).map(keyFacts),
+  key: (value: unknown): KeyFacts => keyFacts(value),
+  removed: (value: unknown): boolean => value === true,
+  none: (): undefined => undefined,
+} as const;
+
+const MAX_SLOTS = 1024;
+/** Also what a host reads from a token. */
+export const MAX_KEYS = 20_000;
+const MAX_TEXT = 64 * 1024;
+
+function tokenFacts(value: unknown): TokenFacts {
+  const facts = record(value);
+  return {
+    slotId: text(facts['slotId']),
+    label: text(facts['label']),
+    manufacturer: text(facts['manufacturer']),
+    model: text(facts['model']),
+    serial: text(facts['serial']),
+    flags: count(facts['flags']),
+    slotDescription: text(facts['slotDescription']),
+    slotManufacturer: text(facts['slotManufacturer']),
+  };
+}
+
+function keyFacts(value: unknown): KeyFacts {
+  const { ckaId, label, keyType, ecParams, ecPoint, modulus, publicExponent, hasPrivate } = record(value);
+  const optional = (field: unknown) => (field === undefined ? undefined : text(field));
+  return {
+    ckaId: text(ckaId),
+    label: text(label),
+    keyType: count(keyType),
+    ecParams: optional(ecParams),
+    ecPoint: optional(ecPoint),
+    modulus: optional(modulus),
+    publicExponent: optional(publicExponent),
+    hasPrivate: typeof hasPrivate === 'boolean' ? hasPrivate : null,
+  };
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function record(value: unknown): Readonly<Record<string, unknown>> {
+  if (isRecord(value)) return value;
+  throw violation('an answer that is no object');
+}
+
+function list(value: unknown, max: number): readonly unknown[] {
+  if (Array.isArray(value) && value.length <= max) return value;
+  throw violation(`an answer that is no list of at most ${max}`);
+}
+
+function text(value: unknown): string {
+  if (typeof value === 'string' && value.length <= MAX_TEXT) return value;
+  throw violation('an answer without a text');
+}
+
+function count(value: unknown): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  throw violation('an answer without a number');
+}

@@ -1,0 +1,171 @@
+/**
+ * The token host: the child process that a PKCS#11 module is loaded in. Started by `token-host.ts` only, with a socket as
+ * file descriptor 3; ends when that socket closes.
+ *
+ * Calls into the module are synchronous: one at a time, in the order of the requests. Between two of them the socket is
+ * read, so that a request that nobody waits for any more is not begun.
+ */
+import { Socket } from 'node:net';
+import { SignetError } from '../../errors.ts';
+import { loadNative } from '../../native.ts';
+import { fromPkcs11Error } from './ckr.ts';
+import { Cryptoki } from './cryptoki.ts';
+import { encodeFrame, type Frame, FrameReader, type HostReply, type HostRequest } from './host-protocol.ts';
+import { HostToken, TokenLost } from './host-token.ts';
+
+const SOCKET_FD = 3;
+
+class Host {
+  readonly #socket: Socket;
+  readonly #waiting = new Map<number, Frame>();
+  #isPumping = false;
+  #cryptoki: Cryptoki | undefined;
+  #token: HostToken | undefined;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+  }
+
+  receive(frame: Frame): void {
+    // The other end is our own daemon: its requests have the shapes that its types promise.
+    const request = frame.header as unknown as HostRequest;
+    if (request.op === 'cancel') {
+      if (this.#waiting.delete(request.id)) this.#refuse(request.id, new SignetError('CANCELLED', 'not begun'));
+      return;
+    }
+    this.#waiting.set(frame.id, frame);
+    this.#pump();
+  }
+
+  #pump(): void {
+    if (this.#isPumping) return;
+    this.#isPumping = true;
+    setImmediate(() => {
+      this.#isPumping = false;
+      const [next] = this.#waiting.values();
+      if (next === undefined) return;
+      this.#waiting.delete(next.id);
+      this.#answer(next);
+      if (this.#waiting.size > 0) this.#pump();
+    });
+  }
+
+  #answer({ id, header, blob }: Frame): void {
+    try {
+      const { value, signature } = this.#perform(header as unknown as HostRequest, blob);
+      this.#send(id, { ok: true, value }, signature);
+    } catch (error) {
+      this.#refuse(id, error);
+    } finally {
+      blob.fill(0);
+    }
+  }
+
+  #refuse(id: number, error: unknown): void {
+    const { code, message, hint, retriesLeft } = fromPkcs11Error(error, 'the module failed');
+    const lost = error instanceof TokenLost;
+    this.#send(id, { ok: false, code, message, hint, retriesLeft, lost });
+  }
+
+  #send(id: number, reply: HostReply, blob?: Uint8Array): void {
+    this.#socket.write(encodeFrame(id, reply, blob));
+  }
+
+  #perform(request: HostRequest, blob: Buffer): { readonly value?: unknown; readonly signature?: Buffer } {
+    switch (request.op) {
+      case 'load':
+        this.#cryptoki = Cryptoki.load(request.modulePath);
+        return {};
+      case 'tokens':
+        return { value: this.#tokens(request.fresh) };
+      case 'attach':
+        this.#token = HostToken.attach(this.#module(), request);
+        return { value: this.#token.state() };
+      case 'cancel':
+        return {};
+      default:
+        return this.#onToken(request, blob);
+    }
+  }
+
+  #onToken(
+    request: Exclude<HostRequest, { op: 'load' | 'tokens' | 'attach' | 'cancel' }>,
+    blob: Buffer,
+  ): { readonly value?: unknown; readonly signature?: Buffer } {
+    const token = this.#token;
+    if (token === undefined) throw new SignetError('INTERNAL', 'no token is attached');
+    switch (request.op) {
+      case 'state':
+        return { value: token.run('a look', () => token.state()) };
+      case 'login':
+        return { value: token.login(blob) };
+      case 'logout':
+        return { value: token.run('logout', () => token.logout()) };
+      case 'keys':
+        return { value: token.run('listing keys', () => token.keys(request.ifChanged)) };
+      case 'generate': {
+        const label = Buffer.from(request.label, 'base64');
+        return { value: token.run('generating a key', () => token.generate(request.algorithm, label)) };
+      }
+      case 'import':
+        return { value: token.run('importing a key', () => token.import(request.key, splitParts(blob))) };
+      case 'remove':
+        return { value: token.run('removing a key', () => token.remove(request)) };
+      case 'sign':
+        return { signature: token.run('signing', () => token.sign(request, request.scheme, blob)) };
+    }
+  }
+
+  /** While no token is attached, nothing is lost by starting the module again. */
+  #tokens(fresh: boolean): unknown {
+    const cryptoki = this.#module();
+    if (fresh && this.#token === undefined) {
+      cryptoki.finalize();
+      cryptoki.initialize();
+    }
+    return cryptoki.slots().map((slot) => cryptoki.tokenFacts(slot));
+  }
+
+  /** Modules that keep state outside this process (a TPM) want to be told. Nothing is in progress: calls are synchronous. */
+  end(): void {
+    try {
+      this.#cryptoki?.finalize();
+    } catch {
+      // nobody is left to tell
+    }
+    process.exit(0);
+  }
+
+  #module(): Cryptoki {
+    if (this.#cryptoki === undefined) throw new SignetError('INTERNAL', 'no module is loaded');
+    return this.#cryptoki;
+  }
+}
+
+function splitParts(blob: Buffer): Buffer[] {
+  const parts: Buffer[] = [];
+  for (let offset = 0; offset < blob.length; ) {
+    const end = offset + 2 + blob.readUInt16BE(offset);
+    parts.push(blob.subarray(offset + 2, end));
+    offset = end;
+  }
+  return parts;
+}
+
+async function main(): Promise<void> {
+  // A terminal or a service manager signals the whole group; the daemon decides when its tokens are done.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+  const native = await loadNative();
+  native?.protectMemory();
+  native?.endWithParent();
+  const socket = new Socket({ fd: SOCKET_FD, readable: true, writable: true });
+  const host = new Host(socket);
+  const reader = new FrameReader();
+  socket.on('data', (chunk: Buffer) => {
+    for (const frame of reader.push(chunk)) host.receive(frame);
+  });
+  socket.on('error', () => host.end());
+  socket.on('close', () => host.end());
+}
+
+await main();

@@ -1,0 +1,260 @@
+/**
+ * The way to one token: a host for its module, the slot that holds it, its login. All of it is made anew when the host
+ * ends or the token leaves, with back-off; the token is then found again by what its URI says.
+ */
+import { SignetError } from '../../errors.ts';
+import { SingleFlight } from '../single-flight.ts';
+import { CKF_TOKEN } from './constants.ts';
+import { ANSWERS, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
+import type { PinFile } from './pin-file.ts';
+import { type HostAnswer, type RequestOptions, TokenHost, type TokenHostOptions } from './token-host.ts';
+import { formatPkcs11Uri, type Pkcs11Uri } from './uri.ts';
+
+export interface TokenConnectionOptions extends Pick<TokenHostOptions, 'operationTimeoutMs' | 'env' | 'entry'> {
+  /** Which token; `modulePath` is set and absolute. */
+  readonly uri: Pkcs11Uri & { readonly modulePath: string };
+  readonly pinFile: PinFile | undefined;
+  /** Failures that no caller is told, and recoveries, for the log. */
+  readonly onEvent: (what: string, error?: unknown) => void;
+}
+
+/** An attached token; of no use any more once its host has ended. */
+export interface AttachedToken {
+  readonly host: TokenHost;
+  readonly facts: TokenFacts;
+  state: TokenState;
+}
+
+/** How long a failure to reach the token is told to others without trying again, milliseconds. */
+const RETRY_AFTER_MS = 200;
+/** Back-off of hosts that end by themselves, milliseconds; the first one is replaced at once. */
+const FIRST_BACK_OFF_MS = 100;
+const MAX_BACK_OFF_MS = 5000;
+/** A host that worked for so long has earned a new count, milliseconds. */
+const HEALTHY_MS = 10_000;
+
+export class TokenConnection implements AsyncDisposable {
+  readonly #options: TokenConnectionOptions;
+  readonly #flights = new SingleFlight<'attach' | 'login', void>();
+  #host: TokenHost | undefined;
+  #attached: AttachedToken | undefined;
+  #failure: { readonly error: unknown; readonly until: number } | undefined;
+  #crashes = 0;
+  #startedAt = 0;
+  #isClosed = false;
+  /** Why the PIN of the file is of no use, since the last try. */
+  #pinProblem: SignetError | undefined;
+
+  constructor(options: TokenConnectionOptions) {
+    this.#options = options;
+  }
+
+  /** The token as configured, without its PIN source. */
+  get name(): string {
+    const { pinSource: _, modulePath: __, ...token } = this.#options.uri;
+    return formatPkcs11Uri(token);
+  }
+
+  /** Undefined while there is none. */
+  get attached(): AttachedToken | undefined {
+    return this.#attached?.host.isAlive ? this.#attached : undefined;
+  }
+
+  get pinProblem(): SignetError | undefined {
+    return this.#pinProblem;
+  }
+
+  /**
+   * The token, found and attached; logged in if a PIN file says how.
+   *
+   * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE, CONFIGURATION if several tokens match or the module cannot be
+   *   loaded
+   */
+  async attach(): Promise<AttachedToken> {
+    if (this.attached === undefined) await this.#flights.run('attach', () => this.#attach());
+    if (this.attached === undefined) throw new SignetError('UNAVAILABLE', `the host of ${this.name} ended`);
+    return this.attached;
+  }
+
+  /** @throws {SignetError} as `attach`, and what the host answers */
+  async request<T>(request: HostRequest, options: RequestOptions<T>): Promise<HostAnswer<T>> {
+    const { host } = await this.attach();
+    return host.request(request, options);
+  }
+
+  /**
+   * Logs in with the PIN file unless that has been done or is not needed. Tries a PIN at most once (pin-file.ts), and never
+   * the last try that a token has.
+   *
+   * @throws {SignetError} as `attach`; PIN_REQUIRED, PIN_INCORRECT, PIN_LOCKED, CONFIGURATION
+   */
+  async login(): Promise<void> {
+    const attached = await this.attach();
+    if (isOpen(attached)) return;
+    await this.#flights.run('login', () => this.#loginFromFile(attached));
+  }
+
+  /** Logs in with a PIN that a person gave. @throws {SignetError} as `attach`; PIN_INCORRECT, PIN_LOCKED */
+  async loginWith(pin: Uint8Array): Promise<void> {
+    const attached = await this.attach();
+    if (isOpen(attached)) return;
+    attached.state = await this.#tryPin(attached, pin);
+    this.#pinProblem = undefined;
+  }
+
+  /** @returns Whether it was logged in. */
+  async logout(): Promise<boolean> {
+    const { attached } = this;
+    if (attached === undefined || !attached.state.loggedIn) return false;
+    attached.state = { ...attached.state, loggedIn: false };
+    const { value } = await attached.host.request({ op: 'logout' }, { parse: ANSWERS.state });
+    attached.state = value;
+    return true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    await this.#host?.[Symbol.asyncDispose]();
+  }
+
+  async #attach(): Promise<void> {
+    if (this.#isClosed) throw new SignetError('UNAVAILABLE', `${this.name} is closed`);
+    if (this.#failure !== undefined && this.#failure.until > performance.now()) throw this.#failure.error;
+    try {
+      const host = await this.#liveHost();
+      const facts = await this.#findToken(host);
+      const { slotId, serial, label } = facts;
+      const { value: state } = await host.request({ op: 'attach', slotId, serial, label }, { parse: ANSWERS.state });
+      this.#attached = { host, facts, state };
+      this.#failure = undefined;
+    } catch (error) {
+      this.#failure = { error, until: performance.now() + RETRY_AFTER_MS };
+      throw error;
+    }
+    this.#options.onEvent(`token ${this.name} attached`);
+    if (this.#options.pinFile !== undefined) await this.login().catch(() => undefined); // told by `pinProblem`
+  }
+
+  async #liveHost(): Promise<TokenHost> {
+    if (this.#host?.isAlive) return this.#host;
+    if (this.#host !== undefined) await this.#backOff();
+    const { uri, operationTimeoutMs, env, entry } = this.#options;
+    const host = new TokenHost({ name: this.name, operationTimeoutMs, env, entry });
+    this.#host = host;
+    this.#startedAt = performance.now();
+    try {
+      await host.request({ op: 'load', modulePath: uri.modulePath }, { parse: ANSWERS.none });
+    } catch (error) {
+      // Half-loaded is not a state to go on from.
+      host.kill(error instanceof SignetError ? error : new SignetError('UNAVAILABLE', 'the module does not load'));
+      throw error;
+    }
+    if (this.#isClosed) await host[Symbol.asyncDispose]();
+    return host;
+  }
+
+  /** @throws {SignetError} UNAVAILABLE while a host that keeps ending is given time */
+  async #backOff(): Promise<void> {
+    const lived = performance.now() - this.#startedAt;
+    this.#crashes = lived > HEALTHY_MS ? 1 : this.#crashes + 1;
+    if (this.#crashes === 1) return;
+    const wait = Math.min(FIRST_BACK_OFF_MS * 2 ** (this.#crashes - 2), MAX_BACK_OFF_MS) - lived;
+    if (wait <= 0) return;
+    this.#crashes--; // this was no start
+    throw new SignetError('UNAVAILABLE', `the token host of ${this.name} ended ${this.#crashes} times in a row`, {
+      hint: `it is started again in ${Math.ceil(wait)} ms`,
+    });
+  }
+
+  async #findToken(host: TokenHost): Promise<TokenFacts> {
+    for (const fresh of [false, true]) {
+      const { value: tokens } = await host.request({ op: 'tokens', fresh }, { parse: ANSWERS.tokens });
+      const [match, ...others] = tokens.filter((token) => matches(this.#options.uri, token));
+      if (others.length > 0) {
+        throw new SignetError('CONFIGURATION', `${others.length + 1} tokens match ${this.name}`, {
+          hint: 'add token= or serial= to the URI',
+        });
+      }
+      if (match !== undefined) return match;
+    }
+    throw new SignetError('TOKEN_NOT_PRESENT', `no token matches ${this.name}`, {
+      hint: `plug it in, or list the tokens with: pkcs11-tool --module ${this.#options.uri.modulePath} -L`,
+    });
+  }
+
+  async #loginFromFile(attached: AttachedToken): Promise<void> {
+    try {
+      const { pinFile } = this.#options;
+      if (pinFile === undefined) {
+        throw new SignetError('PIN_REQUIRED', `${this.name} needs its PIN`, {
+          hint: 'unlock one of its keys, or add pin-source=file:… to the URI',
+        });
+      }
+      const { value: state } = await attached.host.request({ op: 'state' }, { parse: ANSWERS.state });
+      attached.state = state;
+      if (isOpen(attached)) return;
+      if ((state.flags & CKF_TOKEN.USER_PIN_FINAL_TRY) !== 0) {
+        throw new SignetError('PIN_REQUIRED', `one PIN try is left on ${this.name}: it is not spent unattended`, {
+          hint: 'unlock one of its keys by hand',
+          retriesLeft: 1,
+        });
+      }
+      const { pin, outcome } = await pinFile.read();
+      try {
+        attached.state = await this.#tryPin(attached, pin.bytes());
+        outcome('accepted');
+      } catch (error) {
+        const result = outcomeOf(error);
+        if (result !== undefined) outcome(result);
+        throw error;
+      } finally {
+        pin.dispose();
+      }
+      this.#pinProblem = undefined;
+    } catch (error) {
+      if (error instanceof SignetError && isAboutPin(error)) this.#pinProblem = error;
+      throw error;
+    }
+  }
+
+  async #tryPin(attached: AttachedToken, pin: Uint8Array): Promise<TokenState> {
+    if ((attached.state.flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) {
+      throw new SignetError('PIN_LOCKED', `the PIN of ${this.name} is locked`, {
+        hint: 'unblock it with the SO PIN or PUK',
+        retriesLeft: 0,
+      });
+    }
+    const { value } = await attached.host.request({ op: 'login' }, { parse: ANSWERS.state, blob: pin });
+    return value;
+  }
+}
+
+/** Whether private keys can be used now. */
+export function isOpen({ state }: AttachedToken): boolean {
+  return state.loggedIn || (state.flags & CKF_TOKEN.LOGIN_REQUIRED) === 0;
+}
+
+function isAboutPin(error: SignetError): boolean {
+  return ['PIN_REQUIRED', 'PIN_INCORRECT', 'PIN_LOCKED', 'CONFIGURATION'].includes(error.code);
+}
+
+/** @returns Undefined if the PIN may or may not have been tried. */
+function outcomeOf(error: unknown): 'refused' | 'not tried' | undefined {
+  if (!(error instanceof SignetError)) return undefined;
+  if (error.code === 'PIN_INCORRECT') return 'refused';
+  return error.code === 'PIN_LOCKED' || error.code === 'OVERLOADED' ? 'not tried' : undefined;
+}
+
+function matches(uri: Pkcs11Uri, token: TokenFacts): boolean {
+  const wanted: readonly (readonly [string | undefined, string])[] = [
+    [uri.token, token.label],
+    [uri.serial, token.serial],
+    [uri.manufacturer, token.manufacturer],
+    [uri.model, token.model],
+    [uri.slotId?.toString(), token.slotId],
+    [uri.slotDescription, token.slotDescription],
+    [uri.slotManufacturer, token.slotManufacturer],
+  ];
+  if ((token.flags & CKF_TOKEN.TOKEN_INITIALIZED) === 0) return false;
+  return wanted.every(([want, have]) => want === undefined || want === have);
+}

@@ -1,0 +1,223 @@
+/** Token hosts over a real module that die, hang and lose their token; and the daemon that stays out of it. */
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { SignContext } from '../../src/backends/backend.ts';
+import { AgentClient } from '../../src/client/agent-client.ts';
+import { verifySignature } from '../../src/crypto/public-key.ts';
+import { SignetError } from '../../src/errors.ts';
+import { waitFor } from '../support/conditions.ts';
+import { startProgram } from '../support/processes.ts';
+import { Resources } from '../support/resources.ts';
+import { SOFTHSM_MODULE, type SoftHsm, softHsm, tokenUri } from '../support/softhsm.ts';
+
+const SIGNETD = fileURLToPath(new URL('../../bin/signetd', import.meta.url));
+const CONTEXT: SignContext = { caller: 'test' };
+const OWNER = { role: 'timestamp', gun: 'example.com/a' };
+
+let resources: Resources;
+let hsm: SoftHsm;
+
+beforeEach(async () => {
+  resources = new Resources();
+  hsm = resources.use(await softHsm());
+  await hsm.createToken('ci');
+});
+afterEach(() => resources[Symbol.asyncDispose]());
+
+async function openWithKey(operationTimeoutMs = 10_000) {
+  const backend = await hsm.open(tokenUri('ci'), { pinFile: await hsm.pinFile(), operationTimeoutMs });
+  resources.use(backend);
+  const key = await backend.generator.generate({ algorithm: 'ecdsa', ...OWNER }, CONTEXT);
+  const message = Buffer.from('to be signed');
+  return {
+    backend,
+    key,
+    /** @returns Whether the signature is good; a failure as its error. */
+    sign: () =>
+      backend.sign(key.keyId, { message }, CONTEXT).then(
+        (signature) => verifySignature(key.publicKey, message, signature),
+        (error: unknown) => {
+          if (error instanceof SignetError) return error;
+          throw error;
+        },
+      ),
+  };
+}
+
+const codeOf = (outcome: boolean | SignetError) => (outcome instanceof SignetError ? outcome.code : outcome);
+
+describe('a token host', () => {
+  it('killed during signatures is replaced: callers are answered or told UNAVAILABLE, and the next call works', async () => {
+    const { backend, sign } = await openWithKey();
+    for (let round = 0; round < 3; round++) {
+      const pid = backend.hostPid ?? 0;
+      const signing = Array.from({ length: 500 }, sign);
+      await Promise.race(signing);
+      process.kill(pid, 'SIGKILL');
+      const outcomes = (await Promise.all(signing)).map(codeOf);
+      expect(outcomes.filter((outcome) => outcome !== true && outcome !== 'UNAVAILABLE')).toEqual([]);
+      expect(outcomes).toContain('UNAVAILABLE');
+      // The first end is mended at once; if they follow each other, after a short while.
+      await waitFor('the next signature', async () => (await sign()) === true, { timeoutMs: 5000 });
+      expect(backend.hostPid).not.toBe(pid);
+    }
+  });
+
+  it('that hangs is replaced at its deadline', async () => {
+    const { backend, sign } = await openWithKey(1000);
+    const pid = backend.hostPid ?? 0;
+    process.kill(pid, 'SIGSTOP');
+    const startedAt = performance.now();
+    const outcomes = await Promise.all([sign(), sign(), sign()]);
+    expect(outcomes.map(codeOf)).toEqual(['UNAVAILABLE', 'UNAVAILABLE', 'UNAVAILABLE']);
+    expect(performance.now() - startedAt).toBeLessThan(3000);
+    expect(await sign()).toBe(true);
+    expect(backend.hostPid).not.toBe(pid);
+    expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+  });
+
+  it('that loses its token says so, and finds the token and its keys when it is back', async () => {
+    const { backend, key, sign } = await openWithKey();
+    const [token = ''] = await hsm.tokenDirectories();
+    await rename(token, join(hsm.directory, 'away'));
+    expect(codeOf(await sign())).toBe('TOKEN_NOT_PRESENT');
+    await waitFor('the loss to be known', async () => {
+      const health = await backend.health();
+      return !health.ready && health.reason === 'no token matches pkcs11:token=ci';
+    });
+    const found = await backend.find(key.keyId).catch((error: unknown) => error);
+    expect(found).toMatchObject({ code: 'TOKEN_NOT_PRESENT' }); // not "no such key"
+    await rename(join(hsm.directory, 'away'), token);
+    await waitFor('the token to be found again', async () => (await backend.health()).ready);
+    expect(await backend.find(key.keyId)).toEqual(key);
+    expect(await sign()).toBe(true);
+  });
+
+  it('signs with one token while another one hangs', async () => {
+    const { backend: stuck, sign: signStuck } = await openWithKey(3000);
+    await hsm.createToken('other');
+    const other = await hsm.open(tokenUri('other'), { pinFile: await hsm.pinFile() });
+    resources.use(other);
+    const key = await other.generator.generate({ algorithm: 'ed25519', ...OWNER }, CONTEXT);
+    process.kill(stuck.hostPid ?? 0, 'SIGSTOP');
+    const late = signStuck();
+    const message = Buffer.from('meanwhile');
+    for (let i = 0; i < 20; i++) await other.sign(key.keyId, { message }, CONTEXT);
+    expect(codeOf(await late)).toBe('UNAVAILABLE');
+  });
+
+  it('tries a wrong PIN of a pin-source exactly once', async () => {
+    const backend = await hsm.open(tokenUri('ci'), { pinFile: await hsm.pinFile('000000') });
+    resources.use(backend);
+    const generate = () =>
+      backend.generator.generate({ algorithm: 'ecdsa', ...OWNER }, CONTEXT).catch((error: unknown) => error);
+    for (let i = 0; i < 5; i++) {
+      expect(await generate()).toMatchObject({
+        code: 'PIN_INCORRECT',
+        message: expect.stringMatching(/ was refused and is not tried again$/),
+      });
+    }
+    expect(await backend.health()).toMatchObject({ ready: false });
+  });
+
+  it('refuses a module that is none', async () => {
+    const modulePath = join(hsm.directory, 'module.so');
+    await writeFile(modulePath, 'not a library');
+    await expect(hsm.open({ token: 'ci', modulePath })).rejects.toMatchObject({
+      code: 'CONFIGURATION',
+      message: `the PKCS#11 module ${modulePath} cannot be loaded`,
+    });
+  });
+
+  it('refuses two tokens of one label', async () => {
+    await hsm.createToken('ci');
+    await expect(hsm.open(tokenUri('ci'))).rejects.toMatchObject({
+      code: 'CONFIGURATION',
+      message: '2 tokens match pkcs11:token=ci',
+    });
+  });
+});
+
+describe('signetd with a token', () => {
+  async function start() {
+    const pinFile = await hsm.pinFile();
+    const socket = join(hsm.directory, 'run', 's');
+    const home = join(hsm.directory, 'home');
+    await mkdir(home, { recursive: true, mode: 0o700 });
+    const configFile = join(hsm.directory, 'signetd.json');
+    const uri = `pkcs11:token=ci?module-path=${SOFTHSM_MODULE}&pin-source=file:${pinFile}`;
+    const config = {
+      storage: { backend: 'file', path: join(hsm.directory, 'keys') },
+      agent: { socket },
+      tokens: [{ uri }],
+      placement: { timestamp: ['pkcs11'] },
+      metrics: { http_addr: '127.0.0.1:0' },
+    };
+    await writeFile(configFile, JSON.stringify(config));
+    // -debug: else nobody may look into the process.
+    const args = ['-debug', '-config', configFile];
+    const env = { ...hsm.env, HOME: home };
+    const program = resources.use(await startProgram(SIGNETD, args, { env }, { output: /"msg":"ready"/ }));
+    const agent = new AgentClient(socket);
+    resources.use({ [Symbol.asyncDispose]: async () => agent[Symbol.dispose]() });
+    return { program, agent };
+  }
+
+  it('makes and uses keys on it, and never loads the module or its bindings itself', async () => {
+    const { program, agent } = await start();
+    const key = await agent.generateKey({ algorithm: 'ecdsa', ...OWNER });
+    expect(key).toMatchObject({ ...OWNER, backend: 'pkcs11', needs_pin: true });
+    const { signature } = await agent.sign({ key_id: key.key_id, input: 'message', message: Buffer.from('x') });
+    expect(signature.length).toBe(64);
+
+    const maps = await readFile(`/proc/${program.pid}/maps`, 'utf8');
+    expect(maps).not.toMatch(/softhsm|pkcs11/);
+    const children = await readFile(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8');
+    const [host = ''] = children.trim().split(' ');
+    const hostMaps = await readFile(`/proc/${host}/maps`, 'utf8').catch(() => 'protected');
+    if (hostMaps !== 'protected') expect(hostMaps).toMatch(/libsofthsm2\.so/);
+    const pin = '135792468';
+    for (const file of ['cmdline', 'environ']) {
+      const content = await readFile(`/proc/${host}/${file}`, 'latin1').catch(() => '');
+      expect(content).not.toContain(pin);
+    }
+    expect(program.stderr).not.toContain(pin);
+  });
+
+  it('starts without the token, serves files meanwhile, and finds it when it comes', async () => {
+    const [token = ''] = await hsm.tokenDirectories();
+    await rename(token, join(hsm.directory, 'away'));
+    const { program, agent } = await start();
+    const file = await agent.generateKey({ algorithm: 'ecdsa', role: 'snapshot', gun: '' });
+    expect(
+      (await agent.sign({ key_id: file.key_id, input: 'message', message: Buffer.from('x') })).signature.length,
+    ).toBe(64);
+    await expect(agent.generateKey({ algorithm: 'ecdsa', ...OWNER })).rejects.toMatchObject({
+      code: 'TOKEN_NOT_PRESENT',
+    });
+    expect(program.stderr).toContain('no token matches pkcs11:token=ci');
+    await rename(join(hsm.directory, 'away'), token);
+    await waitFor('the log to say so', () => /"backend":"pkcs11".*"msg":"backend is up"/.test(program.stderr));
+    expect(await agent.generateKey({ algorithm: 'ecdsa', ...OWNER })).toMatchObject({ backend: 'pkcs11' });
+  });
+
+  it('leaves no token host behind, however it ends', async () => {
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      const { program } = await start();
+      const children = (await readFile(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8')).trim().split(' ');
+      expect(children).toHaveLength(1);
+      program.kill(signal);
+      await program.ended;
+      await waitFor('the token host to end', () => {
+        try {
+          process.kill(Number(children[0]), 0);
+          return false;
+        } catch {
+          return true;
+        }
+      });
+    }
+  });
+});
