@@ -8,7 +8,7 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, mkdir, readdir, readFile, rm, unlink, writeFile } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -83,9 +83,16 @@ export async function ensureNativeDrivers() {
     await alone(async () => {
       if (await exists(path)) return;
       say(`compiling ${what} (about a minute)`);
-      await run('npm', ['rebuild', name, '--ignore-scripts=false']);
+      await run('npm', ['rebuild', name, '--ignore-scripts=false'], { ...process.env, ...(await nodeHeaders()) });
     });
   }
+}
+
+/** Node's own headers, where they came with it: node-gyp would download them, and some machines cannot. */
+async function nodeHeaders() {
+  const prefix = dirname(dirname(process.execPath));
+  const found = await exists(join(prefix, 'include', 'node', 'node.h'));
+  return found && process.env.npm_config_nodedir === undefined ? { npm_config_nodedir: prefix } : {};
 }
 
 /**
