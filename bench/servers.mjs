@@ -43,37 +43,43 @@ export async function hasNotarySigner() {
   }
 }
 
+/** Its variable is set for every server. */
+const ALIAS = 'bench';
+const PASSPHRASE = { NOTARY_SIGNER_BENCH: 'a passphrase for the benchmark' };
+
 /**
- * notary-signer with keys in memory: its fastest home.
- *
- * @param {{ directory: string, certificate: { certFile: string, keyFile: string } }} options `directory` is its own.
+ * @param {object} options
+ * @param {string} options.directory Its own.
+ * @param {{ certFile: string, keyFile: string }} options.certificate
+ * @param {{ backend: string, db_url?: string }} [options.storage] By default keys in memory: its fastest home.
  * @returns {Promise<Server>}
  */
-export async function startNotarySigner({ directory, certificate }) {
+export async function startNotarySigner({ directory, certificate, storage = { backend: 'memory' } }) {
   const port = await freePort();
-  const file = await writeConfiguration(directory, { ...common(port, certificate), storage: { backend: 'memory' } });
+  const configuration = { ...common(port, certificate), storage: { ...storage, default_alias: ALIAS } };
+  const file = await writeConfiguration(directory, configuration);
   const name = 'notary-signer';
-  const server = await startServer({ name, command: name, args: ['-config', file], env: {}, port });
+  const server = await startServer({ name, command: name, args: ['-config', file], env: PASSPHRASE, port });
   return { name, port, ...server };
 }
 
 /**
- * Signet with encrypted key files. A key stays open in memory after its first use.
+ * Signet. A sealed key stays open in memory after its first use.
  *
  * @param {object} options
  * @param {string} options.directory Its own: configuration, home, agent's socket.
- * @param {string} options.keyDirectory
+ * @param {{ backend: string, path?: string, db_url?: string }} options.storage
  * @param {{ certFile: string, keyFile: string }} options.certificate
  * @param {number} options.workers
  * @returns {Promise<Server>}
  */
-export async function startSignet({ directory, keyDirectory, certificate, workers }) {
+export async function startSignet({ directory, storage, certificate, workers }) {
   const port = await freePort();
   const socket = join(directory, 'run', 'agent.sock');
   const file = await writeConfiguration(directory, {
     ...common(port, certificate),
     agent: { socket },
-    storage: { backend: 'file', path: keyDirectory, default_alias: 'bench' },
+    storage: { ...storage, default_alias: ALIAS },
     workers,
   });
   const name = `signet, ${workers} worker${workers === 1 ? '' : 's'}`;
@@ -81,10 +87,17 @@ export async function startSignet({ directory, keyDirectory, certificate, worker
     name,
     command: process.execPath,
     args: [join(ROOT, 'bin', 'signetd'), '-config', file],
-    env: { HOME: directory, NOTARY_SIGNER_BENCH: 'a passphrase for the benchmark' },
+    env: { HOME: directory, ...PASSPHRASE },
     port,
   });
   return { name, port, socket, ...server };
+}
+
+/** Runs `signetd -migrate`: makes the table and the indexes that are missing. `directory` as for `startSignet`. */
+export async function migrate({ directory, storage }) {
+  const file = await writeConfiguration(directory, { storage: { ...storage, default_alias: ALIAS } });
+  const env = { PATH: process.env.PATH, HOME: directory, ...PASSPHRASE };
+  await run(process.execPath, [join(ROOT, 'bin', 'signetd'), '-config', file, '-migrate'], { env });
 }
 
 function common(port, { certFile, keyFile }) {

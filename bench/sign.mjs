@@ -2,21 +2,13 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { LOADS, measureSign } from './load.mjs';
+import { LOADS, loadRows, measureSign } from './load.mjs';
 import { memory } from './processes.mjs';
 import { startNotarySigner, startSignet } from './servers.mjs';
 import { SignerClient } from './signer-client.mjs';
 
 /** Long enough for V8 to compile what is hot. */
 const WARM_UP_SECONDS = 2;
-
-/** What is shown of a load: a label, a field of `Measurement`, its unit. */
-const MEASURES = [
-  ['throughput', 'perSecond', '/s'],
-  ['p50', 'p50Us', 'µs'],
-  ['p99', 'p99Us', 'µs'],
-  ['CPU per signature', 'cpuUs', 'µs'],
-];
 
 /**
  * @param {object} options
@@ -54,18 +46,11 @@ export async function benchSign({ directory, certificate, withNotarySigner, roun
 
 /** Rows for `formatTable`. The first column's server is what the others are compared with. */
 export function signRows(results) {
-  const ofLoads = LOADS.flatMap(({ connections, streams }, which) =>
-    MEASURES.map(([label, field, unit]) => ({
-      label: `${connections * streams} in flight: ${label}`,
-      unit,
-      series: results.map(({ loads }) => loads[which].map((measurement) => measurement[field])),
-    })),
-  );
   const ofMemory = [
     ['resident memory', 'residentMiB'],
     ['its peak', 'peakMiB'],
   ].map(([label, field]) => ({ label, unit: 'MiB', series: results.map((result) => [result.memory[field]]) }));
-  return [...ofLoads, ...ofMemory];
+  return [...loadRows(LOADS, results), ...ofMemory];
 }
 
 function* starters({ directory, certificate, withNotarySigner }) {
@@ -75,7 +60,7 @@ function* starters({ directory, certificate, withNotarySigner }) {
       const own = join(directory, `signet-${workers}`);
       const keyDirectory = join(own, 'private');
       await mkdir(keyDirectory, { recursive: true, mode: 0o700 });
-      return startSignet({ directory: own, keyDirectory, certificate, workers });
+      return startSignet({ directory: own, storage: { backend: 'file', path: keyDirectory }, certificate, workers });
     };
   }
 }
@@ -87,7 +72,7 @@ async function prepare({ port }, { certFile }, directory, number) {
     const { frame, responseBytes } = await client.signAndVerify(await client.createKey());
     const frameFile = join(directory, `sign-${number}.bin`);
     await writeFile(frameFile, frame);
-    return { frameFile, responseBytes, directory };
+    return { frameFiles: [frameFile], responseBytes, directory };
   } finally {
     client.close();
   }

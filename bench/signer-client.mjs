@@ -25,11 +25,20 @@ export class SignerClient {
     });
   }
 
-  /** @returns {Promise<{ keyId: string, publicKey: Buffer }>} A new P-256 key; its public half as DER SubjectPublicKeyInfo. */
-  async createKey() {
-    const request = { algorithm: 'ecdsa', gun: 'localhost/bench', role: 'timestamp' };
+  /**
+   * @param {string} [gun]
+   * @returns {Promise<{ keyId: string, publicKey: Buffer }>} A P-256 key, its public half as DER SubjectPublicKeyInfo: a
+   *   new one, or that of the GUN if it has never signed.
+   */
+  async createKey(gun = 'localhost/bench') {
+    const request = { algorithm: 'ecdsa', gun, role: 'timestamp' };
     const { response } = await this.#call(KEY_MANAGEMENT.CreateKey, request);
     return { keyId: response.keyInfo.keyID.ID, publicKey: response.publicKey };
+  }
+
+  /** @throws {Error} The server has no such key. */
+  async findKey(keyId) {
+    await this.#call(KEY_MANAGEMENT.GetKeyInfo, { ID: keyId });
   }
 
   /**
@@ -68,5 +77,28 @@ export class SignerClient {
         (error, answer) => (error === null ? resolve(answer) : reject(error)),
       );
     });
+  }
+}
+
+/**
+ * Starts a signer and stops it again.
+ *
+ * @template Result
+ * @param {() => Promise<import('./servers.mjs').Server>} start
+ * @param {{ certFile: string }} certificate
+ * @param {(client: SignerClient, server: import('./servers.mjs').Server) => Promise<Result>} use
+ * @returns {Promise<Result>}
+ */
+export async function withSigner(start, { certFile }, use) {
+  const server = await start();
+  try {
+    const client = await SignerClient.connect({ port: server.port, certFile });
+    try {
+      return await use(client, server);
+    } finally {
+      client.close();
+    }
+  } finally {
+    await server.stop();
   }
 }

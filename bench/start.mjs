@@ -8,7 +8,7 @@ import { AgentClient } from '../dist/client/agent-client.js';
 import { ROOT } from '../scripts/setup.mjs';
 import { memory } from './processes.mjs';
 import { startSignet } from './servers.mjs';
-import { SignerClient } from './signer-client.mjs';
+import { withSigner } from './signer-client.mjs';
 import { median } from './statistics.mjs';
 
 const run = promisify(execFile);
@@ -68,7 +68,7 @@ async function makeHome(directory, certificate, count) {
   const own = join(directory, `keys-${count}`);
   const keyDirectory = join(own, 'private');
   await mkdir(keyDirectory, { recursive: true, mode: 0o700 });
-  const home = { count, directory: own, keyDirectory };
+  const home = { count, directory: own, storage: { backend: 'file', path: keyDirectory } };
   const keys = await withSignet(home, certificate, ({ client }) => createKeys(client, REAL_KEYS));
   const [sealed] = await readdir(keyDirectory);
   const pem = await readFile(join(keyDirectory, sealed));
@@ -135,18 +135,9 @@ async function timeNode(args) {
   return performance.now() - before;
 }
 
-async function withSignet(home, certificate, use) {
-  const server = await startSignet({ ...home, certificate, workers: 1 });
-  try {
-    const client = await SignerClient.connect({ port: server.port, certFile: certificate.certFile });
-    try {
-      return await use({ server, client });
-    } finally {
-      client.close();
-    }
-  } finally {
-    await server.stop();
-  }
+function withSignet(home, certificate, use) {
+  const start = () => startSignet({ ...home, certificate, workers: 1 });
+  return withSigner(start, certificate, (client, server) => use({ server, client }));
 }
 
 function keyFileName() {

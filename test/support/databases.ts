@@ -77,6 +77,8 @@ export async function startMariadb(options: DatabaseServerOptions = {}): Promise
         [
           '--no-defaults',
           ...user,
+          // Another MariaDB that starts would clear its tables out of the common one.
+          `--tmpdir=${directory.path}`,
           `--datadir=${data}`,
           `--socket=${socket}`,
           `--port=${port}`,

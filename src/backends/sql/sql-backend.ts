@@ -5,6 +5,7 @@
  * once where the database tells (PostgreSQL).
  */
 import { createHash } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import pLimit from 'p-limit';
 import { openKeyJwe, sealKeyJwe } from '../../crypto/jwe.ts';
 import type { KeyId } from '../../crypto/key-id.ts';
@@ -34,8 +35,13 @@ import { LastUsed } from './last-used.ts';
 import { RowCache } from './row-cache.ts';
 import { checkSchema } from './schema.ts';
 
-/** Key derivations at once; the others wait here. */
-const DERIVATIONS_AT_ONCE = 2;
+/**
+ * Key derivations at once; the others wait here. One processor stays for the event loop and the database: more would open
+ * hardly more keys in a second, and keys in use would wait for them.
+ */
+const DERIVATIONS_AT_ONCE = Math.min(Math.max(availableParallelism() - 1, 1), 4);
+/** Keys of each alias that are opened at start, to see whether its passphrase is the right one. */
+const CHECKED_KEYS = 5;
 /** Tells other daemons that a row changed; the payload is the key ID. */
 const CHANNEL = 'signet_keys';
 
@@ -326,21 +332,45 @@ export class SqlBackend implements KeyBackend {
     }
   }
 
+  /**
+   * That the passphrase of every alias is at hand, and is the right one as far as a few of its newest keys tell. A wrong one
+   * for new keys ends the start: they would be sealed under a typing mistake.
+   */
   async #checkAliases(): Promise<void> {
+    const { defaultAlias, passphraseOf, variableOf, onError } = this.#options;
     const missing: string[] = [];
-    for (const alias of new Set([this.#options.defaultAlias, ...(await this.#table.aliases())])) {
-      using passphrase = this.#options.passphraseOf(alias);
+    const wrong: string[] = [];
+    for (const alias of new Set([defaultAlias, ...(await this.#table.aliases())])) {
+      using passphrase = passphraseOf(alias);
       if (passphrase === undefined) missing.push(alias);
+      else if (!(await this.#opensKeys(alias, passphrase))) wrong.push(alias);
     }
-    if (missing.length === 0) return;
-    const variables = missing.map((alias) => this.#options.variableOf(alias)).join(', ');
-    throw new SignetError(
-      'CONFIGURATION',
-      `keys need passphrases that are not set: alias ${missing.map((a) => `"${a}"`).join(', ')}`,
-      {
-        hint: `set ${variables}`,
-      },
-    );
+    if (missing.length > 0) {
+      const aliases = missing.map((alias) => `"${alias}"`).join(', ');
+      throw new SignetError('CONFIGURATION', `keys need passphrases that are not set: alias ${aliases}`, {
+        hint: `set ${missing.map(variableOf).join(', ')}`,
+      });
+    }
+    for (const alias of wrong) {
+      const message = `the passphrase of alias "${alias}" does not open its keys`;
+      const error = new SignetError('CONFIGURATION', message, { hint: `check ${variableOf(alias)}` });
+      if (alias === defaultAlias) throw error;
+      onError?.('keys cannot be used', error);
+    }
+  }
+
+  /** @returns False if at least one key of the alias was tried, and none opens; damaged ones tell nothing. */
+  async #opensKeys(alias: string, passphrase: Secret): Promise<boolean> {
+    let refused = false;
+    for (const row of await this.#table.newestSealedUnder(alias, CHECKED_KEYS)) {
+      try {
+        using _key = await this.#derivations(() => openKeyJwe(row.token, passphrase));
+        return true;
+      } catch (error) {
+        if (error instanceof SignetError && error.code === 'PASSPHRASE_INCORRECT') refused = true;
+      }
+    }
+    return !refused;
   }
 }
 
