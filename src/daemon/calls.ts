@@ -258,7 +258,8 @@ export class Calls implements Disposable {
           'call failed',
         );
       }
-      const refusal = { method: method.name, caller: context.caller, code: error.code, error: error.message };
+      // Without the message: it may repeat what the client sent.
+      const refusal = { method: method.name, caller: context.caller, code: error.code };
       if (CLIENTS_FAULT.has(error.code)) this.#refused(refusal, 'call refused');
       const status = thrown instanceof CallFailure ? thrown.status : (method.options.toStatus ?? statusOf)(error);
       if (this.#answer(open, nameOf(status))) fail(status);

@@ -346,12 +346,13 @@ async function openPassphrases(config: Config, env: NodeJS.ProcessEnv): Promise<
 }
 
 /** What a client did wrong, or gave up, is no fault of the daemon. */
-function levelOf(outcome: SignRecord['outcome']): 'debug' | 'info' | 'error' {
+function levelOf(outcome: SignRecord['outcome']): 'debug' | 'info' | 'warn' | 'error' {
   switch (outcome) {
     case 'ok':
     case 'CANCELLED':
       return 'info';
     case 'KEY_NOT_FOUND':
+      return 'warn';
     case 'INVALID_ARGUMENT':
       return 'debug'; // `calls.ts` tells it, with the rest of what it refuses
     default:
