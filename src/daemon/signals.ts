@@ -4,6 +4,8 @@ import type { LogHandle } from './log.ts';
 
 /** The steps of SIGUSR1 and SIGUSR2, from quiet to loud. */
 const STEPS: readonly LogLevel[] = ['panic', 'fatal', 'error', 'warn', 'info', 'debug'];
+/** Ctrl-C under `npm start` arrives twice at once: from the terminal, and passed on by npm. Milliseconds. */
+const ONE_KEYPRESS_MS = 100;
 /** logrus' spelling of a level, in the answers below. */
 const nameOf = (level: LogLevel) => (level === 'warn' ? 'warning' : level);
 
@@ -24,15 +26,16 @@ export function handleSignals(log: LogHandle, actions: SignalActions, print: (li
   process.on('SIGUSR1', () => step(log, +1, actions, print));
   process.on('SIGUSR2', () => step(log, -1, actions, print));
   process.on('SIGHUP', () => actions.reload());
-  let ending = false;
+  let endingSince: number | undefined;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
-      if (ending) {
+      if (endingSince !== undefined) {
+        if (performance.now() - endingSince < ONE_KEYPRESS_MS) return;
         log.logger.warn({ signal }, 'second signal: ending at once');
         void endNow(log, 1);
         return;
       }
-      ending = true;
+      endingSince = performance.now();
       log.logger.info({ signal }, 'shutting down');
       actions.drain();
     });

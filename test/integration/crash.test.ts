@@ -200,6 +200,16 @@ describe('signetd told to end', () => {
     expect(Date.now() - toldAt).toBeLessThan(3000);
   });
 
+  it('twice by one keypress, as under npm, still ends gracefully', async () => {
+    const daemon = resources.use(await startAgentDaemon(directory));
+    await daemon.agent().status();
+    daemon.program.kill('SIGINT');
+    daemon.program.kill('SIGINT');
+    const { ending, stderr } = await daemon.program.ended;
+    expect(ending).toBe(0);
+    expect(stderr).not.toContain('second signal');
+  });
+
   it('twice ends at once, and leaves no half-written key', async () => {
     const daemon = resources.use(await startAgentDaemon(directory, slow));
     const signer = daemon.signer();
@@ -207,6 +217,7 @@ describe('signetd told to end', () => {
     await delay(100);
     daemon.program.kill('SIGTERM');
     await waitFor('the drain', () => daemon.program.stderr.includes('shutting down'));
+    await delay(150); // sooner would be taken for the same keypress
     daemon.program.kill('SIGINT');
     const { ending, stderr } = await daemon.program.ended;
     expect(ending).toBe(1);
