@@ -119,7 +119,7 @@ async function run(flags: Flags, log: LogHandle): Promise<number> {
   for (const warning of config.warnings) log.logger.warn(warning);
   const several = config.workers > 1 && config.server !== undefined;
   if (several) workers = new Workers(log);
-  const daemon = await Daemon.start({
+  const starting = Daemon.start({
     config,
     log,
     native,
@@ -127,6 +127,12 @@ async function run(flags: Flags, log: LogHandle): Promise<number> {
     serves: { agent: true, server: !several, metrics: true },
     ...(workers && { workers }),
   });
+  // A start may wait for a database that does not answer; whoever ends the daemon meanwhile need not wait for that too.
+  const daemon = await Promise.race([starting, ended]);
+  if (typeof daemon === 'number') {
+    starting.catch(() => undefined);
+    return daemon;
+  }
   actions.reload = () => daemon.reload();
   const drainMs = config.server?.drainTimeoutMs ?? 0;
   try {

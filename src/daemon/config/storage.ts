@@ -2,6 +2,7 @@
 import { join, resolve } from 'node:path';
 import { MAX_TIMER_MS } from '../../duration.ts';
 import type { SignetError } from '../../errors.ts';
+import { DEFAULT_PLACEMENT } from '../../keyring/placement.ts';
 import { defaultTrustDir } from '../../locations.ts';
 import { isRecord } from './document.ts';
 import type { Config, FileStorageConfig, SqlStorageConfig } from './model.ts';
@@ -112,7 +113,7 @@ export function readPlacement(
   backend: Config['storage']['backend'],
   tokens: readonly string[],
 ): Config['placement'] {
-  const placement = new Map<string, readonly string[]>([['*', ['storage']]]);
+  const placement = new Map(DEFAULT_PLACEMENT);
   const table = settings.structured('placement') ?? {};
   const form = 'write roles with lists of backends, as {"root": ["storage"], "*": ["storage"]}';
   if (!isRecord(table)) throw settings.fail('placement', 'not an object', form);
