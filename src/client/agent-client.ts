@@ -6,10 +6,22 @@ import { DETAILS_TRAILER, decodeErrorInfo } from '../rpc/error-info.ts';
 import type {
   AgentKey,
   AgentPublicKey,
+  AttestKeyResponse,
+  ChangePassphraseRequest,
+  ChangePinRequest,
+  ExportKeyResponse,
+  ForgetRequest,
+  ForgetResponse,
   GenerateKeyRequest,
+  ImportKeyRequest,
+  InitialiseTokenRequest,
   KeyIdRequest,
+  ListTokensResponse,
   LockResponse,
+  RelabelKeyRequest,
+  RememberRequest,
   RemoveKeyResponse,
+  SerialRequest,
   SignRequest,
   SignResponse,
   StatusResponse,
@@ -22,6 +34,10 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number;
+  /** Session of an interaction: questions that come up are asked there. */
+  readonly interaction?: string | undefined;
+  /** Absolute path of the trust directory that takes the place of the configured storage. */
+  readonly trustDir?: string | undefined;
 }
 
 const AgentStub = makeGenericClientConstructor(AGENT, 'Agent');
@@ -64,7 +80,7 @@ export class AgentClient implements Disposable {
       requestSerialize,
       responseDeserialize as (bytes: Buffer) => AgentKey,
       {},
-      new Metadata(),
+      metadataOf(options),
     );
     const abort = () => call.cancel();
     options.signal?.addEventListener('abort', abort, { once: true });
@@ -121,6 +137,55 @@ export class AgentClient implements Disposable {
     return this.#unary<KeyIdRequest, LockResponse>('Lock', { key_id: keyId }, options);
   }
 
+  importKey(request: ImportKeyRequest, options?: CallOptions): Promise<AgentKey> {
+    return this.#unary('ImportKey', request, options);
+  }
+
+  exportKey(keyId: string, options?: CallOptions): Promise<ExportKeyResponse> {
+    return this.#unary<KeyIdRequest, ExportKeyResponse>('ExportKey', { key_id: keyId }, options);
+  }
+
+  changePassphrase(request: ChangePassphraseRequest, options?: CallOptions): Promise<object> {
+    return this.#unary('ChangePassphrase', request, options);
+  }
+
+  relabelKey(request: RelabelKeyRequest, options?: CallOptions): Promise<AgentKey> {
+    return this.#unary('RelabelKey', request, options);
+  }
+
+  attestKey(keyId: string, options?: CallOptions): Promise<AttestKeyResponse> {
+    return this.#unary<KeyIdRequest, AttestKeyResponse>('AttestKey', { key_id: keyId }, options);
+  }
+
+  remember(request: RememberRequest, options?: CallOptions): Promise<object> {
+    return this.#unary('Remember', request, options);
+  }
+
+  forget(request: ForgetRequest, options?: CallOptions): Promise<ForgetResponse> {
+    return this.#unary('Forget', request, options);
+  }
+
+  listTokens(options?: CallOptions): Promise<ListTokensResponse> {
+    return this.#unary('ListTokens', {}, options);
+  }
+
+  changePin(request: ChangePinRequest, options?: CallOptions): Promise<object> {
+    return this.#unary('ChangePin', request, options);
+  }
+
+  /** @param serial '' where only one token is configured. */
+  unblockPin(serial: string, options?: CallOptions): Promise<object> {
+    return this.#unary<SerialRequest, object>('UnblockPin', { serial }, options);
+  }
+
+  initialiseToken(request: InitialiseTokenRequest, options?: CallOptions): Promise<object> {
+    return this.#unary('InitialiseToken', request, options);
+  }
+
+  stop(options?: CallOptions): Promise<object> {
+    return this.#unary('Stop', {}, options);
+  }
+
   [Symbol.dispose](): void {
     this.#client.close();
   }
@@ -144,6 +209,7 @@ export class AgentClient implements Disposable {
         requestSerialize,
         responseDeserialize as (bytes: Buffer) => Response,
         request,
+        metadataOf(options),
         { deadline: Date.now() + (options.timeoutMs ?? DEFAULT_TIMEOUT_MS) },
         (error, response) => {
           options.signal?.removeEventListener('abort', abort);
@@ -177,4 +243,11 @@ export class AgentClient implements Disposable {
     }
     return new SignetError(CODE_OF_STATUS[code] ?? 'INTERNAL', details, { cause: error });
   }
+}
+
+function metadataOf({ interaction, trustDir }: CallOptions): Metadata {
+  const metadata = new Metadata();
+  if (interaction !== undefined) metadata.set('signet-interaction', interaction);
+  if (trustDir !== undefined) metadata.set('signet-trust-dir-bin', Buffer.from(trustDir));
+  return metadata;
 }

@@ -1,5 +1,6 @@
 /** `signet.v1.Agent`: what command-line tools ask. Served on the Unix socket only. */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { KeyDevice } from '../../backends/backend.ts';
 import { DIGEST_BYTES, parseKeyAlgorithm, type SignatureHash } from '../../crypto/algorithms.ts';
 import { type KeyId, parseKeyId } from '../../crypto/key-id.ts';
 import { Secret } from '../../crypto/secret.ts';
@@ -9,6 +10,7 @@ import type { Keyring, LocatedKey } from '../../keyring/keyring.ts';
 import type {
   AgentKey,
   AgentPublicKey,
+  DeviceMessage,
   GenerateKeyRequest,
   KeyIdRequest,
   LockResponse,
@@ -106,6 +108,23 @@ function toMessage({ info, backend }: LocatedKey): AgentKey {
     needs_touch: info.needs.touch,
     needs_passphrase: info.needs.passphrase,
     public_key: info.publicKey ?? null,
+    last_used_ms: info.lastUsedAt ?? 0,
+    device: info.device === undefined ? null : deviceMessage(info.device),
+  };
+}
+
+function deviceMessage(device: KeyDevice): DeviceMessage {
+  const { serial, label, firmware = '', slot = '', pinPolicy = '', touchPolicy = '', attested, warnings = [] } = device;
+  const known = attested === undefined ? '' : attested ? 'yes' : 'no';
+  return {
+    serial,
+    label,
+    firmware,
+    slot,
+    pin_policy: pinPolicy,
+    touch_policy: touchPolicy,
+    attested: known,
+    warnings,
   };
 }
 
