@@ -17,6 +17,8 @@ interface Row {
   readonly isPss: boolean;
   /** DER AlgorithmIdentifier; a certificate's must be the same octets. */
   readonly identifier: Buffer;
+  /** The same without parameters, where a reader must accept that too. */
+  readonly alternative?: Buffer;
 }
 
 const NULL: DerNode = { tag: DER_TAG.NULL, content: Buffer.of() };
@@ -32,21 +34,26 @@ function ecdsa(hash: SignatureHash, oid: string): Row {
   return { key: 'ecdsa', hash, isPss: false, identifier: encodeDer(derSequence(derOid(oid))) };
 }
 
-/** RFC 4055 §5: NULL. */
+/** RFC 4055 §5: NULL, but none must be accepted as well; Yubico writes such certificates. */
 function pkcs1(hash: SignatureHash, oid: string): Row {
-  return { key: 'rsa', hash, isPss: false, identifier: encodeDer(derSequence(derOid(oid), NULL)) };
+  const identifier = encodeDer(derSequence(derOid(oid), NULL));
+  return { key: 'rsa', hash, isPss: false, identifier, alternative: encodeDer(derSequence(derOid(oid))) };
 }
 
-/** RFC 4055 §3.1, as OpenSSL and Go write it: the same hash in MGF1, salt as long as the hash, trailer left out. */
+/** RFC 4055 §3.1: the same hash in MGF1, salt as long as the hash, trailer left out. §2.1: NULL beside the hash, or none. */
 function pss(hash: SignatureHash): Row {
-  const hashAlgorithm = derSequence(derOid(HASH_OID[hash]), NULL);
+  const oid = derOid(HASH_OID[hash]);
+  const identifier = pssIdentifier(hash, derSequence(oid, NULL));
+  return { key: 'rsa', hash, isPss: true, identifier, alternative: pssIdentifier(hash, derSequence(oid)) };
+}
+
+function pssIdentifier(hash: SignatureHash, hashAlgorithm: DerNode): Buffer {
   const parameters = derSequence(
     derExplicit(0, hashAlgorithm),
     derExplicit(1, derSequence(derOid('1.2.840.113549.1.1.8'), hashAlgorithm)),
     derExplicit(2, derUnsigned(DIGEST_BYTES[hash])),
   );
-  const identifier = encodeDer(derSequence(derOid('1.2.840.113549.1.1.10'), parameters));
-  return { key: 'rsa', hash, isPss: true, identifier };
+  return encodeDer(derSequence(derOid('1.2.840.113549.1.1.10'), parameters));
 }
 
 const TABLE = {
@@ -67,7 +74,9 @@ export type CertificateSignatureAlgorithm = keyof typeof TABLE;
 
 /** @returns Undefined for an algorithm that is not accepted. @param identifier DER AlgorithmIdentifier. */
 export function signatureAlgorithmByIdentifier(identifier: Uint8Array): CertificateSignatureAlgorithm | undefined {
-  const found = Object.entries(TABLE).find(([, row]) => row.identifier.equals(identifier));
+  const found = Object.entries<Row>(TABLE).find(
+    ([, row]) => row.identifier.equals(identifier) || row.alternative?.equals(identifier) === true,
+  );
   return found?.[0] as CertificateSignatureAlgorithm | undefined;
 }
 
