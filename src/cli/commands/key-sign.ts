@@ -1,7 +1,8 @@
 /** `signet key sign` and `signet key verify` */
 import { type KeyAlgorithm, parseKeyAlgorithm } from '../../crypto/algorithms.ts';
-import { derToRaw, rawToDer } from '../signature-format.ts';
-import { type PublicKey, verifySignature } from '../../crypto/public-key.ts';
+import { ecdsaSignatureFromDer, ecdsaSignatureToDer } from '../../crypto/ecdsa-signature.ts';
+import { curveByOpensslName } from '../../crypto/named-curves.ts';
+import { type PublicKey, toKeyObject, verifySignature } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
 import { readInput, requireNewFile, writeOutput } from '../files.ts';
 import type { Invocation } from '../invocation.ts';
@@ -28,7 +29,7 @@ export async function keySign(invocation: Invocation): Promise<undefined> {
     const answer = await agent.sign({ key_id: key.key_id, ...inputOf(message, algorithm) }, call);
     return { signature: Buffer.from(answer.signature), algorithm };
   });
-  const encoded = format === 'der' && algorithm === 'ecdsa' ? await rawToDer(signature) : signature;
+  const encoded = format === 'der' && algorithm === 'ecdsa' ? ecdsaSignatureToDer(signature) : signature;
   if (invocation.json) {
     printJson({ keyId: key.key_id, algorithm, format, signature: encoded.toString('base64') });
     return;
@@ -52,7 +53,11 @@ export async function keyVerify(invocation: Invocation): Promise<undefined> {
   if (signatureFile === undefined) {
     throw new SignetError('INVALID_ARGUMENT', 'no signature given', { hint: 'name its file with --signature' });
   }
-  const signature = await decodeSignature(await readInput(signatureFile, MAX_SIGNATURE_BYTES, signal), invocation, key);
+  const signature = decodeSignature(
+    await readInput(signatureFile, MAX_SIGNATURE_BYTES, signal),
+    invocation.text('format'),
+    key,
+  );
   const message = await readMessage(invocation.text('in') ?? '-', signal);
   if (!(await isValid(key, message, signature))) {
     throw new SignetError('INTEGRITY', 'the signature is not valid: not of this key, or not over this message');
@@ -86,11 +91,16 @@ async function publicKeyFor(invocation: Invocation): Promise<PublicKey> {
 }
 
 /** Takes base64 or bytes, and for ecdsa r‖s or DER, told apart by their form unless `--format` says which. */
-async function decodeSignature(content: Buffer, invocation: Invocation, key: PublicKey): Promise<Uint8Array> {
-  const format = invocation.text('format');
+function decodeSignature(content: Buffer, format: string | undefined, key: PublicKey): Uint8Array {
   const text = content.toString('latin1').replace(/\s/g, '');
-  const isBase64 = format === 'base64' || (format === undefined && /^[A-Za-z0-9+/]+={0,2}$/.test(text) && text.length % 4 === 0);
-  const bytes = isBase64 ? Buffer.from(text, 'base64') : content;
-  const mayBeDer = key.algorithm === 'ecdsa' && format !== 'raw';
-  return mayBeDer ? ((await derToRaw(bytes, key)) ?? bytes) : bytes;
+  const looksLikeBase64 = /^[A-Za-z0-9+/]+={0,2}$/.test(text) && text.length % 4 === 0;
+  const bytes = format === 'base64' || (format === undefined && looksLikeBase64) ? Buffer.from(text, 'base64') : content;
+  if (key.algorithm !== 'ecdsa' || format === 'raw') return bytes;
+  const scalarBytes = curveByOpensslName(toKeyObject(key).asymmetricKeyDetails?.namedCurve)?.scalarBytes ?? 0;
+  if (bytes.byteLength === 2 * scalarBytes && format !== 'der') return bytes;
+  try {
+    return ecdsaSignatureFromDer(bytes, scalarBytes);
+  } catch {
+    return bytes; // neither: it will not verify
+  }
 }
