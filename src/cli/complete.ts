@@ -81,7 +81,7 @@ async function values(
       return matching(await keyIds(session), current);
     case 'serial':
       return matching(await serials(session), current);
-    case undefined:
+    default:
       return [];
   }
 }

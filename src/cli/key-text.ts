@@ -1,6 +1,9 @@
 /** Keys as commands print them. */
 import type { AgentKey, DeviceMessage } from '../rpc/messages.ts';
 
+/** Roles whose keys belong to one trusted collection each, as notary has it. */
+export const ROLES_WITH_GUN: ReadonlySet<string> = new Set(['targets', 'snapshot', 'timestamp']);
+
 /** Root first, then by GUN, role, key ID and location: the order of `notary key list`. */
 export function inNotarysOrder(a: AgentKey, b: AgentKey): number {
   return (

@@ -42,7 +42,7 @@ async function run(argv: readonly string[], signal: AbortSignal): Promise<number
   } catch (error) {
     // Whatever failed because of Ctrl-C, what the user should read is that.
     if (signal.aborted) throw new SignetError('CANCELLED', 'cancelled', { cause: error });
-    throw error instanceof SignetError ? await session.explain(error) : error;
+    throw error;
   }
 }
 

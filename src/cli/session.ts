@@ -1,9 +1,8 @@
 /** A command's way to the agent: the daemon is started when none answers, and the person at the terminal can be asked. */
 import type { AgentClient, CallOptions } from '../client/agent-client.ts';
-import { SignetError } from '../errors.ts';
 import type { Person } from './prompts/person.ts';
 import type { SecretOptions } from './prompts/sources.ts';
-import { isAnswering, requireOwnSocket } from './socket.ts';
+import { isAnswering } from './socket.ts';
 
 export interface SessionOptions {
   readonly socket: string;
@@ -16,9 +15,6 @@ export interface SessionOptions {
   readonly mayAsk: boolean;
   readonly secrets: SecretOptions;
 }
-
-/** A person types, looks for a token, is called away; the daemon has a limit of its own. Milliseconds. */
-const ASKING_TIMEOUT_MS = 10 * 60_000;
 
 export class AgentSession implements Disposable {
   readonly #options: SessionOptions;
@@ -43,7 +39,7 @@ export class AgentSession implements Disposable {
     return { signal, trustDir };
   }
 
-  /** The daemon if it runs. @throws {SignetError} PERMISSION_DENIED for a socket of somebody else */
+  /** The daemon if it runs. @throws {SignetError} PERMISSION_DENIED */
   async running(): Promise<AgentClient | undefined> {
     return (await isAnswering(this.socket)) ? await this.#connect(this.socket) : undefined;
   }
@@ -59,7 +55,6 @@ export class AgentSession implements Disposable {
   }
 
   async #connect(socket: string): Promise<AgentClient> {
-    await requireOwnSocket(socket);
     const { AgentClient } = await import('../client/agent-client.ts');
     this.#agent = new AgentClient(socket);
     return this.#agent;
@@ -85,46 +80,20 @@ export class AgentSession implements Disposable {
   async asking<T>(work: (agent: AgentClient, call: CallOptions) => Promise<T>): Promise<T> {
     const agent = await this.agent();
     const person = await this.person();
-    await using interaction = await agent.interact({
-      question: async (question) => await person.answer(question),
+    using interaction = await agent.interact({
+      question: async (question, signal) => (await person.answer(question, signal))?.bytes(),
       touch: (touch) => person.touch(touch),
-      progress: (progress) => person.progress(progress),
+      progress: (done, total) => person.progress(done, total),
     });
     try {
-      return await work(agent, { ...this.call, interaction: interaction.session, timeoutMs: ASKING_TIMEOUT_MS });
+      return await work(agent, { ...this.call, interaction: interaction.id });
     } catch (error) {
-      throw isForWantOfAnswer(error) ? (person.refusal ?? error) : error;
+      throw person.refusal ?? error;
     }
-  }
-
-  /** A daemon of another version may lack what was asked for: then that is what the user should know. */
-  async explain(error: SignetError): Promise<SignetError> {
-    if (this.#agent === undefined || (error.code !== 'UNSUPPORTED' && error.code !== 'INTERNAL')) return error;
-    const status = await this.#agent.status({ timeoutMs: 1000 }).catch(() => undefined);
-    const { VERSION } = await import('../version.ts');
-    if (status === undefined || status.version === VERSION) return error;
-    const versions = `this is signet ${VERSION}, and the daemon is signetd ${status.version}`;
-    return new SignetError(error.code, `${error.message} (${versions})`, {
-      hint: 'restart it: signet daemon stop',
-      cause: error,
-    });
   }
 
   [Symbol.dispose](): void {
     this.#person?.[Symbol.dispose]();
     this.#agent?.[Symbol.dispose]();
   }
-}
-
-/** Errors by which a declined question comes back. */
-const UNANSWERED: ReadonlySet<string> = new Set([
-  'PASSPHRASE_REQUIRED',
-  'PASSPHRASE_INCORRECT',
-  'PIN_REQUIRED',
-  'PIN_INCORRECT',
-  'CANCELLED',
-]);
-
-function isForWantOfAnswer(error: unknown): boolean {
-  return error instanceof SignetError && UNANSWERED.has(error.code);
 }

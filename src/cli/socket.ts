@@ -1,7 +1,5 @@
-/** A look at the agent's socket before anything is said to it. */
-import { lstat } from 'node:fs/promises';
+/** Whether a daemon listens on the agent's socket. */
 import { connect } from 'node:net';
-import { dirname } from 'node:path';
 import { fromNodeError, SignetError } from '../errors.ts';
 
 /** Nobody listens, or there is no socket. */
@@ -25,25 +23,5 @@ export async function isAnswering(path: string): Promise<boolean> {
     throw fromNodeError(error, `cannot use the socket ${path}`);
   } finally {
     socket.destroy();
-  }
-}
-
-/**
- * Passphrases go through this socket: it must be this user's, and so must its directory, or another user could have put
- * it there.
- *
- * @throws {SignetError} PERMISSION_DENIED
- */
-export async function requireOwnSocket(path: string): Promise<void> {
-  const uid = process.getuid?.();
-  if (uid === undefined) return;
-  for (const place of [dirname(path), path]) {
-    const stats = await lstat(place).catch((error: unknown) => {
-      throw fromNodeError(error, `cannot look at ${place}`);
-    });
-    if (stats.uid === uid) continue;
-    throw new SignetError('PERMISSION_DENIED', `${place} belongs to another user (uid ${stats.uid})`, {
-      hint: 'nothing was sent there; set SIGNET_SOCKET, or --socket, to a path in a directory of your own',
-    });
   }
 }

@@ -22,7 +22,7 @@ export async function keyBackup(invocation: Invocation): Promise<undefined> {
       if (archive.byteLength > 0) parts.push(archive);
       if (progress === null) continue;
       keys = progress.done;
-      person.progress(progress);
+      person.progress(progress.done, progress.total);
     }
     return { archive: Buffer.concat(parts), keys };
   });

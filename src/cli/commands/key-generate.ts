@@ -2,11 +2,8 @@
 import { parseKeyAlgorithm } from '../../crypto/algorithms.ts';
 import { SignetError } from '../../errors.ts';
 import type { Invocation } from '../invocation.ts';
-import { keyToJson } from '../key-text.ts';
+import { keyToJson, ROLES_WITH_GUN } from '../key-text.ts';
 import { printable, printData, printJson, printNote } from '../output.ts';
-
-/** Roles whose keys notary keeps per trusted collection. */
-const ROLES_WITH_GUN: ReadonlySet<string> = new Set(['targets', 'snapshot', 'timestamp']);
 
 export async function keyGenerate(invocation: Invocation): Promise<undefined> {
   const { session } = invocation.world;
@@ -15,14 +12,12 @@ export async function keyGenerate(invocation: Invocation): Promise<undefined> {
   const algorithm = parseKeyAlgorithm((named === '' ? 'ecdsa' : named).toLowerCase());
   const role = invocation.text('role') ?? 'root';
   const gun = invocation.text('gun') ?? '';
-  using passphrase = await (await session.person()).unattendedPassphrase(role);
   const key = await session.asking((agent, call) =>
     agent.generateKey(
       {
         algorithm,
         role,
         gun,
-        ...(passphrase !== undefined && { passphrase: passphrase.bytes() }),
         ...placeOptions(invocation),
         curve: invocation.text('curve') ?? '',
         modulus_bits: modulusBits(invocation.text('bits')),
@@ -36,6 +31,7 @@ export async function keyGenerate(invocation: Invocation): Promise<undefined> {
   } else {
     printData(`Generated new ${algorithm} ${printable(role)} key with keyID: ${key.key_id}`);
   }
+  for (const home of key.passed_over) printNote(`${home} comes first for ${role} keys, but does not make such a key`);
   printNote(`the key is in ${key.location}`);
   for (const warning of key.device?.warnings ?? []) printNote(`warning: ${warning}`);
   if (gun === '' && ROLES_WITH_GUN.has(role)) {

@@ -82,8 +82,10 @@ async function publicKeyFor(invocation: Invocation): Promise<PublicKey> {
     throw new SignetError('INVALID_ARGUMENT', 'name either a key ID, or a public key with --public');
   }
   if (file !== undefined) {
-    const { readPublicKey } = await import('../public-key-file.ts');
-    return readPublicKey(await readInput(file, MAX_PUBLIC_KEY_BYTES, signal), file);
+    const { readPublicKeys } = await import('../../crypto/public-key-file.ts');
+    const [entry, second] = readPublicKeys(await readInput(file, MAX_PUBLIC_KEY_BYTES, signal), new Date());
+    if (entry !== undefined && second === undefined) return entry.publicKey;
+    throw new SignetError('INVALID_ARGUMENT', `${file} does not hold one public key`, { hint: 'name a file with one' });
   }
   const key = await findKey(session, id);
   const found = key.public_key ?? (await session.asking((agent, call) => agent.getPublicKey(key.key_id, call)));

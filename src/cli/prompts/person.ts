@@ -6,7 +6,7 @@
  */
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
-import type { ProgressMessage, QuestionMessage, TokenMessage, TouchMessage } from '../../rpc/messages.ts';
+import type { QuestionMessage, TokenMessage, TouchMessage } from '../../rpc/messages.ts';
 import { passphraseVariables } from '../../passphrase-variables.ts';
 import { printNote } from '../output.ts';
 import { ProgressDisplay } from './progress.ts';
@@ -43,6 +43,9 @@ export class Person implements Disposable {
   /** Passphrases that were typed, by role: notary too asks once per role. */
   readonly #typed = new Map<string, Secret>();
   #refusal: SignetError | undefined;
+  #offered: Secret | undefined;
+  /** Of the question that is being asked for the agent. */
+  #unwanted: AbortSignal | undefined;
 
   constructor(options: PersonOptions) {
     this.#options = options;
@@ -54,8 +57,25 @@ export class Person implements Disposable {
     return this.#refusal;
   }
 
-  /** Answers one of the agent's questions. @returns Undefined to decline; the caller disposes of the answer */
-  async answer(question: QuestionMessage): Promise<Secret | undefined> {
+  /**
+   * Answers one of the agent's questions.
+   *
+   * @param signal Aborts when the answer is not wanted any more.
+   * @returns Undefined to decline, and then `refusal` says why; the caller disposes of the answer.
+   */
+  async answer(question: QuestionMessage, signal: AbortSignal): Promise<Secret | undefined> {
+    this.#unwanted = signal;
+    try {
+      return await this.#answerTo(question);
+    } catch (error) {
+      this.#refusal = error instanceof SignetError ? error : new SignetError('INTERNAL', String(error), { cause: error });
+      return undefined;
+    } finally {
+      this.#unwanted = undefined;
+    }
+  }
+
+  async #answerTo(question: QuestionMessage): Promise<Secret | undefined> {
     switch (question.kind) {
       case 'passphrase':
         return await this.passphrase(question, question.attempt);
@@ -70,19 +90,20 @@ export class Person implements Disposable {
     }
   }
 
-  /** What a new key of a role is sealed under where nobody needs to be asked. @throws {SignetError} CONFIGURATION */
-  async unattendedPassphrase(role: string): Promise<Secret | undefined> {
-    return (await this.#options.sources.passphrase(role))?.secret;
+  /** What new keys are sealed under without asking; undefined ends that. The caller keeps owning it. */
+  offerNewPassphrase(passphrase: Secret | undefined): void {
+    this.#offered = passphrase;
   }
 
   /**
    * For an existing key.
    *
    * @param attempt 0 for the first question about this key.
+   * @param file Stands before the key's name where it is one in a file.
    */
-  async passphrase(key: words.KeyName, attempt: number): Promise<Secret | undefined> {
+  async passphrase(key: words.KeyName, attempt: number, file = ''): Promise<Secret | undefined> {
     const found = await this.#options.sources.passphrase(key.role);
-    const what = words.keyText(key);
+    const what = `${file}${words.keyText(key)}`;
     if (found !== undefined) return this.#once(found, attempt, what);
     const typed = this.#typed.get(key.role);
     if (attempt === 0 && typed !== undefined) return typed.clone();
@@ -93,6 +114,7 @@ export class Person implements Disposable {
 
   /** For a new key, or for a key that gets another one. */
   async newPassphrase(key: words.KeyName): Promise<Secret | undefined> {
+    if (this.#offered !== undefined) return this.#offered.clone();
     const found = await this.#options.sources.passphrase(key.role);
     if (found !== undefined) return found.secret;
     if (key.role === 'root') this.#terminalOrNone()?.write(`${words.ROOT_NOTICE}\n`);
@@ -141,7 +163,8 @@ export class Person implements Disposable {
     return { [Symbol.dispose]: () => terminal.write('\r\u001b[K') };
   }
 
-  progress({ done, total }: ProgressMessage): void {
+  /** @param total 0 when it is not known. */
+  progress(done: number, total: number): void {
     this.#progress.show(done, total);
   }
 
@@ -224,7 +247,8 @@ export class Person implements Disposable {
 
   /** @param what For the error where nobody can be asked. */
   async #ask({ text, error }: SecretPrompt, what: string, variable: string | undefined): Promise<Secret | undefined> {
-    const { program, signal, env, mayAsk } = this.#options;
+    const { program, env, mayAsk } = this.#options;
+    const signal = this.#signal;
     this.#progress[Symbol.dispose]();
     const terminal = mayAsk ? this.#terminalOrNone() : undefined;
     if (terminal !== undefined) {
@@ -252,6 +276,11 @@ export class Person implements Disposable {
       { hint: `${alternatives.slice(0, -1).join(', ')}, or ${alternatives.at(-1) ?? ''}` },
     );
     return undefined;
+  }
+
+  get #signal(): AbortSignal {
+    const { signal } = this.#options;
+    return this.#unwanted === undefined ? signal : AbortSignal.any([signal, this.#unwanted]);
   }
 
   #terminalOrNone(): Terminal | undefined {

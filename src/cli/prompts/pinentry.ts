@@ -152,7 +152,7 @@ function unescape(line: Buffer): Buffer {
   let length = 0;
   for (let index = 0; index < line.length; index++) {
     const byte = line[index] ?? 0;
-    const isEscape = byte === 0x25 && index + 2 < line.length + 0;
+    const isEscape = byte === 0x25 && index + 2 < line.length;
     bytes[length++] = isEscape ? Number.parseInt(line.toString('latin1', index + 1, index + 3), 16) : byte;
     if (isEscape) index += 2;
   }
