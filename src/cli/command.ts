@@ -86,7 +86,11 @@ const AGENT_OPTIONS = {
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
 const SECRET_OPTIONS = {
-  'passphrase-file': { value: 'FILE', completes: 'file', help: 'read the passphrase from a file that only you can read' },
+  'passphrase-file': {
+    value: 'FILE',
+    completes: 'file',
+    help: 'read the passphrase from a file that only you can read',
+  },
   'passphrase-fd': { value: 'N', help: 'read the passphrase from this open file descriptor' },
   'pin-file': { value: 'FILE', completes: 'file', help: 'read the PIN from a file that only you can read' },
   'pin-fd': { value: 'N', help: 'read the PIN from this open file descriptor' },

@@ -31,7 +31,10 @@ export async function candidates(
   const pending = optionOf(options, rest.at(-1) ?? '');
   if (pending?.value !== undefined) return await values(pending, current, session);
   if (current.startsWith('-')) {
-    return matching(Object.entries(options).map(([name, { help }]) => `--${name}\t${help}`), current);
+    return matching(
+      Object.entries(options).map(([name, { help }]) => `--${name}\t${help}`),
+      current,
+    );
   }
   const argument = argumentAt(command, argumentsIn(options, rest).length);
   return argument === undefined ? [] : await values(argument, current, session);

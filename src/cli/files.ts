@@ -91,5 +91,7 @@ export async function writeOutput(path: string, content: Uint8Array | string, re
 }
 
 function fileExists(path: string): SignetError {
-  return new SignetError('INVALID_ARGUMENT', `${path} exists`, { hint: 'name another file, or add --force to replace it' });
+  return new SignetError('INVALID_ARGUMENT', `${path} exists`, {
+    hint: 'name another file, or add --force to replace it',
+  });
 }

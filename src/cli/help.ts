@@ -66,9 +66,11 @@ export function nounHelp(noun: string, commands: readonly CommandSpec[]): string
 
 function commandList(commands: readonly CommandSpec[]): string {
   return columns(
-    commands.filter(({ hidden }) => !hidden).map(({ name, arguments: specs = [], summary }) => {
-      return [[name, ...specs.map(argumentText)].join(' '), summary];
-    }),
+    commands
+      .filter(({ hidden }) => !hidden)
+      .map(({ name, arguments: specs = [], summary }) => {
+        return [[name, ...specs.map(argumentText)].join(' '), summary];
+      }),
   );
 }
 

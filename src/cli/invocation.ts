@@ -1,4 +1,5 @@
 /** One run of a command: its arguments and options, and the world around it. */
+import type { CommandSpec } from './command.ts';
 import type { AgentSession } from './session.ts';
 
 export type OptionValues = Readonly<Record<string, string | boolean | readonly (string | boolean)[] | undefined>>;
@@ -9,6 +10,8 @@ export interface World {
   readonly signal: AbortSignal;
   /** The running daemon, started if there is none; see `session.ts`. */
   readonly session: AgentSession;
+  /** The whole table. */
+  readonly commands: readonly CommandSpec[];
 }
 
 export class Invocation {
@@ -40,7 +43,9 @@ export class Invocation {
   texts(option: string): readonly string[] {
     const value = this.#values[option];
     if (!Array.isArray(value)) return [];
-    return value.flatMap((item: unknown) => (typeof item === 'string' ? item.split(',') : [])).filter((item) => item !== '');
+    return value
+      .flatMap((item: unknown) => (typeof item === 'string' ? item.split(',') : []))
+      .filter((item) => item !== '');
   }
 
   get json(): boolean {

@@ -17,7 +17,8 @@ export async function findKey(session: AgentSession, text: string): Promise<Agen
     if (key.key_id.startsWith(prefix)) found.set(key.key_id, key);
   }
   const [key] = found.values();
-  if (key === undefined) throw new SignetError('KEY_NOT_FOUND', `no key ID begins with ${prefix}`, { hint: 'signet key list shows them' });
+  if (key === undefined)
+    throw new SignetError('KEY_NOT_FOUND', `no key ID begins with ${prefix}`, { hint: 'signet key list shows them' });
   if (found.size === 1) return key;
   const shown = [...found.values()].slice(0, MAX_CANDIDATES).map(candidate);
   const rest = found.size > shown.length ? `, and ${found.size - shown.length} more` : '';

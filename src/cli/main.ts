@@ -37,7 +37,7 @@ async function run(argv: readonly string[], signal: AbortSignal): Promise<number
   using session = new AgentSession(sessionOptions(command, parsed, signal));
   const action = await command.load();
   try {
-    const world = { env: process.env, signal, session };
+    const world = { env: process.env, signal, session, commands: COMMANDS };
     return (await action(new Invocation(parsed.args, parsed.values, world))) ?? 0;
   } catch (error) {
     // Whatever failed because of Ctrl-C, what the user should read is that.
@@ -95,9 +95,15 @@ async function withoutVerb(noun: string, rest: readonly string[]): Promise<numbe
     printData(nounHelp(noun, ofNoun));
     return 0;
   }
-  const typed = rest.filter((word) => !word.startsWith('-')).slice(0, 2).join(' ');
+  const typed = rest
+    .filter((word) => !word.startsWith('-'))
+    .slice(0, 2)
+    .join(' ');
   const { nearestWord } = await import('../nearest.ts');
-  const similar = nearestWord(typed, COMMANDS.filter(({ hidden }) => !hidden).map(({ name }) => name));
+  const similar = nearestWord(
+    typed,
+    COMMANDS.filter(({ hidden }) => !hidden).map(({ name }) => name),
+  );
   const list = ofNoun.length > 0 ? `signet ${noun} --help lists its verbs` : 'signet --help lists the commands';
   throw new SignetError('INVALID_ARGUMENT', `unknown command "${typed}"`, {
     hint: similar === undefined ? list : `did you mean "${similar}"? ${list}`,

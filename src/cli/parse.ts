@@ -5,7 +5,6 @@ import { nearestWord } from '../nearest.ts';
 import { type CommandSpec, optionsOf } from './command.ts';
 import type { OptionValues } from './invocation.ts';
 
-
 export interface ParsedCommand {
   readonly args: readonly string[];
   readonly values: OptionValues;
@@ -108,5 +107,7 @@ function checkArguments(command: CommandSpec, args: readonly string[], hint: str
 
 function requireChoice(what: string, value: string, choices: readonly string[]): void {
   if (choices.includes(value)) return;
-  throw new SignetError('INVALID_ARGUMENT', `${what} cannot be "${value}"`, { hint: `use one of ${choices.join(', ')}` });
+  throw new SignetError('INVALID_ARGUMENT', `${what} cannot be "${value}"`, {
+    hint: `use one of ${choices.join(', ')}`,
+  });
 }

@@ -88,7 +88,7 @@ export class AgentSession implements Disposable {
     try {
       return await work(agent, { ...this.call, interaction: interaction.id });
     } catch (error) {
-      throw person.refusal ?? error;
+      throw person.explain(error);
     }
   }
 

@@ -2,7 +2,6 @@
 import { candidates } from '../complete.ts';
 import type { Invocation } from '../invocation.ts';
 import { printData } from '../output.ts';
-import { COMMANDS } from '../table/commands.ts';
 
 /**
  * Thin: they hand the words to `signet complete`, which knows the table and the keys. A first line `:file` or
@@ -54,7 +53,7 @@ export async function completion({ args: [shell = ''] }: Invocation): Promise<un
   printData(SCRIPTS[shell] ?? '');
 }
 
-export async function complete({ args, world: { session } }: Invocation): Promise<undefined> {
-  const found = await candidates(COMMANDS, args, session);
+export async function complete({ args, world: { session, commands } }: Invocation): Promise<undefined> {
+  const found = await candidates(commands, args, session);
   if (found.length > 0) printData(found.join('\n'));
 }

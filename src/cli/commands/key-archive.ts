@@ -11,7 +11,8 @@ const PART_BYTES = 64 * 1024;
 export async function keyBackup(invocation: Invocation): Promise<undefined> {
   const { session } = invocation.world;
   const output = invocation.text('output');
-  if (output === undefined) throw new SignetError('INVALID_ARGUMENT', 'no file given', { hint: 'name the new archive with -o' });
+  if (output === undefined)
+    throw new SignetError('INVALID_ARGUMENT', 'no file given', { hint: 'name the new archive with -o' });
   const replace = invocation.flag('force');
   await requireNewFile(output, replace);
   const person = await session.person();

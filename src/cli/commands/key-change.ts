@@ -11,7 +11,11 @@ export async function keyPasswd(invocation: Invocation): Promise<undefined> {
   const file = invocation.text('new-passphrase-file');
   using fromFile = file === undefined ? undefined : await readNewPassphrase(file);
   // The variables hold the passphrase that the key has now: the new one is chosen by a person, or in a file.
-  using chosen = fromFile ?? (await (await session.person()).chosenPassphrase(`new ${ownerText(key)} with ID ${key.key_id.slice(0, 7)}`, undefined));
+  using chosen =
+    fromFile ??
+    (await (
+      await session.person()
+    ).chosenPassphrase(`new ${ownerText(key)} with ID ${key.key_id.slice(0, 7)}`, undefined));
   if (chosen === undefined) {
     throw (await session.person()).refusal ?? new SignetError('CANCELLED', 'no new passphrase, nothing was changed');
   }

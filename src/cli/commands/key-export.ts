@@ -18,9 +18,15 @@ export async function keyExport(invocation: Invocation): Promise<undefined> {
   }
   if (output !== undefined) await requireNewFile(output, invocation.flag('force'));
   const agent = await session.agent();
-  const keys = ids.length > 0 ? await Promise.all(ids.map((id) => findKey(session, id))) : await exportable(agent, invocation, gun);
+  const keys =
+    ids.length > 0
+      ? await Promise.all(ids.map((id) => findKey(session, id)))
+      : await exportable(agent, invocation, gun);
   if (keys.length === 0) {
-    throw new SignetError('KEY_NOT_FOUND', gun === undefined ? 'there is no key to export' : `no key belongs to ${gun}`);
+    throw new SignetError(
+      'KEY_NOT_FOUND',
+      gun === undefined ? 'there is no key to export' : `no key belongs to ${gun}`,
+    );
   }
   const { ProgressDisplay } = await import('../prompts/progress.ts');
   using progress = new ProgressDisplay('keys exported');

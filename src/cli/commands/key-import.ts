@@ -95,9 +95,10 @@ class OpenedKeys implements Disposable {
         return answer;
       });
       this.#take(kind, keys, answers);
-      for (const { role, gun, key } of keys) requireGun(role || invocation.text('role'), gun || invocation.text('gun'), key.keyId);
+      for (const { role, gun, key } of keys)
+        requireGun(role || invocation.text('role'), gun || invocation.text('gun'), key.keyId);
     } catch (error) {
-      throw person.refusal ?? inFile(error, file);
+      throw inFile(person.explain(error), file);
     } finally {
       bytes.fill(0);
     }

@@ -21,7 +21,9 @@ export async function keyList({ world: { session }, json }: Invocation): Promise
   printTable(
     ['ROLE', 'GUN', 'KEY ID', 'NEEDS', 'LAST USED', 'LOCATION'],
     keys.map((key) =>
-      [key.role, key.gun, key.key_id, needsOf(key).join(',') || '-', timeText(key.last_used_ms), key.location].map(printable),
+      [key.role, key.gun, key.key_id, needsOf(key).join(',') || '-', timeText(key.last_used_ms), key.location].map(
+        printable,
+      ),
     ),
   );
 }

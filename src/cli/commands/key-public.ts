@@ -27,7 +27,12 @@ export async function keyPublic(invocation: Invocation): Promise<undefined> {
   const content = formatPublicKey(publicKey, format, { comment: key.key_id });
   if (invocation.json) {
     const text = content.toString(format === 'der' ? 'base64' : 'utf8');
-    printJson({ keyId: key.key_id, algorithm: publicKey.algorithm, format: invocation.text('format') ?? 'pem', publicKey: text });
+    printJson({
+      keyId: key.key_id,
+      algorithm: publicKey.algorithm,
+      format: invocation.text('format') ?? 'pem',
+      publicKey: text,
+    });
     return;
   }
   if (output !== undefined) await writeOutput(output, content, invocation.flag('force'));

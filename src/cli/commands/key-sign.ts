@@ -96,7 +96,8 @@ async function publicKeyFor(invocation: Invocation): Promise<PublicKey> {
 function decodeSignature(content: Buffer, format: string | undefined, key: PublicKey): Uint8Array {
   const text = content.toString('latin1').replace(/\s/g, '');
   const looksLikeBase64 = /^[A-Za-z0-9+/]+={0,2}$/.test(text) && text.length % 4 === 0;
-  const bytes = format === 'base64' || (format === undefined && looksLikeBase64) ? Buffer.from(text, 'base64') : content;
+  const bytes =
+    format === 'base64' || (format === undefined && looksLikeBase64) ? Buffer.from(text, 'base64') : content;
   if (key.algorithm !== 'ecdsa' || format === 'raw') return bytes;
   const scalarBytes = curveByOpensslName(toKeyObject(key).asymmetricKeyDetails?.namedCurve)?.scalarBytes ?? 0;
   if (bytes.byteLength === 2 * scalarBytes && format !== 'der') return bytes;

@@ -76,7 +76,11 @@ export async function tokenChangePin(invocation: Invocation): Promise<undefined>
   const secret = invocation.flag('puk') ? 'puk' : invocation.flag('so-pin') ? 'so-pin' : 'pin';
   const serial = invocation.argument(0);
   await invocation.world.session.asking((agent, call) => agent.changePin({ serial, secret }, call));
-  done(invocation, serial, secret === 'pin' ? 'The PIN was changed.' : `The ${secret === 'puk' ? 'PUK' : 'SO PIN'} was changed.`);
+  done(
+    invocation,
+    serial,
+    secret === 'pin' ? 'The PIN was changed.' : `The ${secret === 'puk' ? 'PUK' : 'SO PIN'} was changed.`,
+  );
 }
 
 export async function tokenUnblock(invocation: Invocation): Promise<undefined> {
@@ -110,7 +114,9 @@ export async function keyAttest(invocation: Invocation): Promise<undefined> {
   const key = await findKey(session, invocation.argument(0));
   const { chain, root, device } = await session.asking((agent, call) => agent.attestKey(key.key_id, call));
   const { formatPem } = await import('../../crypto/pem.ts');
-  const pem = chain.map((bytes) => formatPem({ type: 'CERTIFICATE', headers: new Map(), bytes: Buffer.from(bytes) })).join('');
+  const pem = chain
+    .map((bytes) => formatPem({ type: 'CERTIFICATE', headers: new Map(), bytes: Buffer.from(bytes) }))
+    .join('');
   if (output !== undefined) await writeOutput(output, pem, invocation.flag('force'));
   if (invocation.json) {
     printJson({ keyId: key.key_id, root, device: device === null ? null : deviceToJson(device), chain: pem });
@@ -118,7 +124,9 @@ export async function keyAttest(invocation: Invocation): Promise<undefined> {
   }
   const facts = [
     `key ${key.key_id} was made on the token`,
-    ...(device === null ? [] : [`with serial ${device.serial}, firmware ${device.firmware || 'unknown'}, slot ${device.slot || 'unknown'}`]),
+    ...(device === null
+      ? []
+      : [`with serial ${device.serial}, firmware ${device.firmware || 'unknown'}, slot ${device.slot || 'unknown'}`]),
     `as a chain of ${chain.length} certificates up to "${root}" shows`,
   ];
   if (output === undefined) printData(pem);

@@ -36,7 +36,9 @@ async function chosenKeys(invocation: Invocation): Promise<readonly AgentKey[]> 
   }
   if (invocation.args.length > 0) return await Promise.all(invocation.args.map((id) => findKey(session, id)));
   if (!invocation.flag('all')) {
-    throw new SignetError('INVALID_ARGUMENT', 'no key ID given', { hint: 'name keys, or add --all for every sealed key' });
+    throw new SignetError('INVALID_ARGUMENT', 'no key ID given', {
+      hint: 'name keys, or add --all for every sealed key',
+    });
   }
   const keys: AgentKey[] = [];
   for await (const key of (await session.agent()).listKeys(session.call)) if (key.needs_passphrase) keys.push(key);
@@ -49,7 +51,9 @@ function timeLimit(text: string | undefined): number {
   if (text === undefined) return 0;
   const ms = parseDuration(text);
   if (ms !== undefined && ms > 0) return ms;
-  throw new SignetError('INVALID_ARGUMENT', `--for cannot be "${text}"`, { hint: 'write a number with its unit, as "30m" or "8h"' });
+  throw new SignetError('INVALID_ARGUMENT', `--for cannot be "${text}"`, {
+    hint: 'write a number with its unit, as "30m" or "8h"',
+  });
 }
 
 export async function lock(invocation: Invocation): Promise<undefined> {
@@ -72,7 +76,9 @@ export async function lock(invocation: Invocation): Promise<undefined> {
 
 export async function keyRemember(invocation: Invocation): Promise<undefined> {
   const subject = await rememberedSubject(invocation);
-  await invocation.world.session.asking((agent, call) => agent.remember({ ...subject, secret: new Uint8Array() }, call));
+  await invocation.world.session.asking((agent, call) =>
+    agent.remember({ ...subject, secret: new Uint8Array() }, call),
+  );
   if (invocation.json) printJson({ keyId: subject.key_id || null, serial: subject.serial || null });
   else printData(`The system's keyring keeps the ${subjectText(subject)}`);
 }

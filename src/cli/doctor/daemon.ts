@@ -31,7 +31,9 @@ async function checkStatus(agent: AgentClient): Promise<readonly Finding[]> {
   const name = `signetd ${status.version} (pid ${status.pid})`;
   const isCurrent = status.version === VERSION;
   return [
-    isCurrent ? found.ok(`${name} answers`) : found.warning(`${name} answers, and this is signet ${VERSION}`, 'signet daemon stop'),
+    isCurrent
+      ? found.ok(`${name} answers`)
+      : found.warning(`${name} answers, and this is signet ${VERSION}`, 'signet daemon stop'),
     ...status.backends.map(({ name: backend, location, ready, reason }) =>
       ready
         ? found.ok(`the ${backend} backend is up: ${location}`)
@@ -50,8 +52,11 @@ function checkToken(status: TokenStatusMessage): readonly Finding[] {
   const serial = status.token?.serial ?? '';
   const name = `${status.token?.label || status.model || 'the token'}${serial === '' ? '' : ` (serial ${serial})`}`;
   const unblock = `signet token unblock ${serial}`.trim();
-  const result: Finding[] = status.warnings.map((warning) => ofTokens.warning(`${name}: ${warning}`, 'read docs/tokens.md'));
-  if (status.problem !== '') result.push(ofTokens.problem(`${status.location}: ${status.problem}`, 'signet daemon logs'));
+  const result: Finding[] = status.warnings.map((warning) =>
+    ofTokens.warning(`${name}: ${warning}`, 'read docs/tokens.md'),
+  );
+  if (status.problem !== '')
+    result.push(ofTokens.problem(`${status.location}: ${status.problem}`, 'signet daemon logs'));
   else if (!status.present) result.push(ofTokens.problem(`${status.location} is not there`, 'plug it in'));
   else if (status.pin_locked) result.push(ofTokens.problem(`the PIN of ${name} is locked`, unblock));
   else if (status.pin_tries_left === 1) result.push(ofTokens.warning(`${name} has one PIN try left`, unblock));

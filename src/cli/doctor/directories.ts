@@ -12,16 +12,25 @@ export async function checkDirectory(what: string, path: string): Promise<readon
   const link = await lstat(path).catch((error: NodeJS.ErrnoException) => error);
   if (link instanceof Error) {
     if (link.code === 'ENOENT') return [found.note(`the ${what} ${path} is not there yet`)];
-    return [found.problem(`the ${what} ${path} cannot be looked at (${link.code})`, 'look at the directories above it')];
+    return [
+      found.problem(`the ${what} ${path} cannot be looked at (${link.code})`, 'look at the directories above it'),
+    ];
   }
   const stats = link.isSymbolicLink() ? await stat(path).catch(() => undefined) : link;
   if (stats === undefined || !stats.isDirectory()) {
-    return [found.problem(`the ${what} ${path} is not a directory`, `move it away: mv ${quote(path)} ${quote(`${path}.old`)}`)];
+    return [
+      found.problem(
+        `the ${what} ${path} is not a directory`,
+        `move it away: mv ${quote(path)} ${quote(`${path}.old`)}`,
+      ),
+    ];
   }
   const result: Finding[] = [];
   const uid = process.getuid?.();
   if (uid !== undefined && stats.uid !== uid) {
-    result.push(found.problem(`the ${what} ${path} belongs to uid ${stats.uid}`, `sudo chown -R "$USER" ${quote(path)}`));
+    result.push(
+      found.problem(`the ${what} ${path} belongs to uid ${stats.uid}`, `sudo chown -R "$USER" ${quote(path)}`),
+    );
   }
   if ((stats.mode & 0o022) !== 0) {
     result.push(found.problem(`others can change the ${what} ${path}`, `chmod 700 ${quote(path)}`));
@@ -33,10 +42,15 @@ export async function checkDirectory(what: string, path: string): Promise<readon
     () => true,
     () => false,
   );
-  if (!isWritable) result.push(found.problem(`the ${what} ${path} cannot be written to`, `chmod u+rwx ${quote(path)}, or mount it writable`));
+  if (!isWritable)
+    result.push(
+      found.problem(`the ${what} ${path} cannot be written to`, `chmod u+rwx ${quote(path)}, or mount it writable`),
+    );
   const { bavail, bsize } = await statfs(path);
   if (bavail * bsize < MIN_FREE_BYTES) result.push(found.problem(`the disk of ${path} is full`, 'make room on it'));
-  return result.some(({ state }) => state !== 'note') ? result : [found.ok(`the ${what} ${path} is private`), ...result];
+  return result.some(({ state }) => state !== 'note')
+    ? result
+    : [found.ok(`the ${what} ${path} is private`), ...result];
 }
 
 /** For a command to copy into a shell. */

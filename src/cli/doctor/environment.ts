@@ -18,7 +18,8 @@ export function checkEnvironment(env: NodeJS.ProcessEnv): readonly Finding[] {
       continue;
     }
     const roles = [...ROLES, OTHER_ROLES].filter((role) => firstVariable(role, env) === name);
-    const use = roles.length === 0 ? 'not used: another variable comes first' : `the passphrase of keys for ${roles.join(', ')}`;
+    const use =
+      roles.length === 0 ? 'not used: another variable comes first' : `the passphrase of keys for ${roles.join(', ')}`;
     result.push(found.note(`${name} is set: ${use}`));
     if (value.trim().length < 8) {
       result.push(found.warning(`${name} has fewer than 8 characters`, 'choose a longer one, and: signet key passwd'));

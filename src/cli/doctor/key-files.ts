@@ -47,7 +47,11 @@ async function checkKeyFile(path: string): Promise<Finding | undefined> {
     bytes.fill(0);
     block.bytes.fill(0);
     if ((stats.mode & 0o077) !== 0) return found.warning(`others can read ${path}`, `chmod 600 ${quote(path)}`);
-    if (!sealed) return found.warning(`the key in ${path} has no passphrase`, `signet key passwd ${basename(path, '.key').slice(0, 12)}`);
+    if (!sealed)
+      return found.warning(
+        `the key in ${path} has no passphrase`,
+        `signet key passwd ${basename(path, '.key').slice(0, 12)}`,
+      );
     return undefined;
   } catch (error) {
     const reason = error instanceof SignetError ? error.message : 'it cannot be read';

@@ -20,7 +20,12 @@ export async function checkSmartCards(): Promise<readonly Finding[]> {
   }
   const name = yubikeys === 1 ? 'a YubiKey is plugged in' : `${yubikeys} YubiKeys are plugged in`;
   if (hasPcscd) return [found.ok(`${name}, and pcscd is there`)];
-  return [found.problem(`${name}, but pcscd does not run`, 'sudo apt-get install pcscd && sudo systemctl enable --now pcscd.socket')];
+  return [
+    found.problem(
+      `${name}, but pcscd does not run`,
+      'sudo apt-get install pcscd && sudo systemctl enable --now pcscd.socket',
+    ),
+  ];
 }
 
 async function countYubikeys(): Promise<number> {

@@ -24,7 +24,10 @@ export interface TrustServer {
 }
 
 /** @param url Of the command line. @returns Undefined if none is named anywhere */
-export async function findTrustServer(url: string | undefined, env: NodeJS.ProcessEnv): Promise<TrustServer | undefined> {
+export async function findTrustServer(
+  url: string | undefined,
+  env: NodeJS.ProcessEnv,
+): Promise<TrustServer | undefined> {
   const docker = url ?? env['DOCKER_CONTENT_TRUST_SERVER'];
   if (docker) {
     const origin = url === undefined ? 'DOCKER_CONTENT_TRUST_SERVER' : '--server';
@@ -36,7 +39,8 @@ export async function findTrustServer(url: string | undefined, env: NodeJS.Proce
       remote_server?: { url?: unknown; root_ca?: unknown };
     };
     if (typeof server?.url !== 'string') return undefined;
-    const ca = typeof server.root_ca === 'string' ? [await readFile(resolve(dirname(file), server.root_ca), 'utf8')] : undefined;
+    const ca =
+      typeof server.root_ca === 'string' ? [await readFile(resolve(dirname(file), server.root_ca), 'utf8')] : undefined;
     return { url: server.url, origin: file, ca };
   } catch {
     return undefined; // no such file, or not notary's
@@ -55,10 +59,16 @@ async function dockersAuthorities(url: string, env: NodeJS.ProcessEnv): Promise<
 }
 
 export async function checkTrustServer(server: TrustServer | undefined): Promise<readonly Finding[]> {
-  if (server === undefined) return [found.note('no trust server is named (DOCKER_CONTENT_TRUST_SERVER, ~/.notary/config.json)')];
+  if (server === undefined)
+    return [found.note('no trust server is named (DOCKER_CONTENT_TRUST_SERVER, ~/.notary/config.json)')];
   const { url, origin } = server;
   if (!URL.canParse(url) || new URL(url).protocol !== 'https:') {
-    return [found.problem(`the trust server "${url}" of ${origin} is not an https URL`, `write it as https://HOST:PORT in ${origin}`)];
+    return [
+      found.problem(
+        `the trust server "${url}" of ${origin} is not an https URL`,
+        `write it as https://HOST:PORT in ${origin}`,
+      ),
+    ];
   }
   try {
     const { status, certificateEnd, date } = await ask(server);
@@ -83,11 +93,15 @@ function ask({ url, ca }: TrustServer): Promise<Answer> {
   const target = new URL('v2/', url.endsWith('/') ? url : `${url}/`);
   return new Promise((resolve, reject) => {
     const servername = isIP(target.hostname) === 0 ? { servername: target.hostname } : {};
-    const call = request(target, { ...servername, ...(ca && { ca: [...ca] }), agent: false, timeout: TIMEOUT_MS }, (response) => {
-      const certificateEnd = Date.parse((response.socket as TLSSocket).getPeerCertificate().valid_to);
-      resolve({ status: response.statusCode ?? 0, certificateEnd, date: Date.parse(response.headers.date ?? '') });
-      response.destroy();
-    });
+    const call = request(
+      target,
+      { ...servername, ...(ca && { ca: [...ca] }), agent: false, timeout: TIMEOUT_MS },
+      (response) => {
+        const certificateEnd = Date.parse((response.socket as TLSSocket).getPeerCertificate().valid_to);
+        resolve({ status: response.statusCode ?? 0, certificateEnd, date: Date.parse(response.headers.date ?? '') });
+        response.destroy();
+      },
+    );
     call.on('timeout', () => call.destroy(Object.assign(new Error('timeout'), { code: 'ETIMEDOUT' })));
     call.on('error', reject);
     call.end();
@@ -127,7 +141,10 @@ const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
 function unreachable({ url, origin }: TrustServer, { code = '' }: NodeJS.ErrnoException): Finding {
   if (UNKNOWN_AUTHORITY.has(code)) {
     const { host } = new URL(url);
-    return found.problem(`the certificate of ${url} is signed by an unknown authority`, `cp CA.crt ~/.docker/tls/${host}/, or set remote_server.root_ca for notary`);
+    return found.problem(
+      `the certificate of ${url} is signed by an unknown authority`,
+      `cp CA.crt ~/.docker/tls/${host}/, or set remote_server.root_ca for notary`,
+    );
   }
   const reason = REASONS[code] ?? `it cannot be reached (${code || 'unknown error'})`;
   return found.problem(`${url} (${origin}): ${reason}`, `check the URL and the network: curl -v ${url}/v2/`);

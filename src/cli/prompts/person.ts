@@ -6,8 +6,8 @@
  */
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
-import type { QuestionMessage, TokenMessage, TouchMessage } from '../../rpc/messages.ts';
 import { passphraseVariables } from '../../passphrase-variables.ts';
+import type { QuestionMessage, TokenMessage, TouchMessage } from '../../rpc/messages.ts';
 import { printNote } from '../output.ts';
 import { ProgressDisplay } from './progress.ts';
 import type { FoundSecret, SecretSources } from './sources.ts';
@@ -29,6 +29,11 @@ export interface PersonOptions {
   readonly signal: AbortSignal;
 }
 
+interface AskedPassphrase {
+  readonly what: string;
+  readonly count: number;
+}
+
 interface SecretPrompt {
   readonly text: string;
   /** Why it is asked again. */
@@ -44,6 +49,8 @@ export class Person implements Disposable {
   readonly #typed = new Map<string, Secret>();
   #refusal: SignetError | undefined;
   #offered: Secret | undefined;
+  /** The last existing passphrase that a person was asked for. */
+  #asked: AskedPassphrase | undefined;
   /** Of the question that is being asked for the agent. */
   #unwanted: AbortSignal | undefined;
 
@@ -52,9 +59,16 @@ export class Person implements Disposable {
     this.#progress = new ProgressDisplay('done');
   }
 
-  /** Why the last question went without an answer: tells more than the error of the call that asked. */
+  /** Why the last question went without an answer. */
   get refusal(): SignetError | undefined {
     return this.#refusal;
+  }
+
+  /** What the user should read when a call that asked has failed: why there was no answer, or that none fitted. */
+  explain(error: unknown): unknown {
+    if (this.#refusal !== undefined) return this.#refusal;
+    const isWrong = error instanceof SignetError && error.code === 'PASSPHRASE_INCORRECT';
+    return isWrong && this.#asked !== undefined ? noneFits(this.#asked) : error;
   }
 
   /**
@@ -68,7 +82,8 @@ export class Person implements Disposable {
     try {
       return await this.#answerTo(question);
     } catch (error) {
-      this.#refusal = error instanceof SignetError ? error : new SignetError('INTERNAL', String(error), { cause: error });
+      this.#refusal =
+        error instanceof SignetError ? error : new SignetError('INTERNAL', String(error), { cause: error });
       return undefined;
     } finally {
       this.#unwanted = undefined;
@@ -129,20 +144,28 @@ export class Person implements Disposable {
 
   async newArchivePassphrase(): Promise<Secret | undefined> {
     const found = await this.#options.sources.namedPassphrase();
-    return found?.secret ?? (await this.chosenPassphrase('the new archive', undefined));
+    return found?.secret ?? (await this.chosenPassphrase('new archive', undefined));
   }
 
   /** Asks twice, until both are the same and long enough. */
   async chosenPassphrase(what: string, variable: string | undefined): Promise<Secret | undefined> {
     let error: string | undefined;
     for (let attempt = 0; attempt < MAX_NEW_PASSPHRASE_TRIES; attempt++) {
-      using first = await this.#ask({ text: `Enter passphrase for ${what}: `, error }, `a passphrase for ${what}`, variable);
+      using first = await this.#ask(
+        { text: `Enter passphrase for ${what}: `, error },
+        `a passphrase for the ${what}`,
+        variable,
+      );
       if (first === undefined) return undefined;
       error = words.TOO_SHORT;
       if (trimmedLength(first.bytes()) < MIN_PASSPHRASE_BYTES) continue;
       const strength = strengthOf(first.bytes());
       if (strength !== 'good') this.#terminalOrNone()?.write(`Strength: ${strength}. Five random words are better.\n`);
-      using second = await this.#ask({ text: `Repeat passphrase for ${what}: ` }, `a passphrase for ${what}`, variable);
+      using second = await this.#ask(
+        { text: `Repeat passphrase for ${what}: ` },
+        `a passphrase for the ${what}`,
+        variable,
+      );
       if (second === undefined) return undefined;
       if (Buffer.compare(first.bytes(), second.bytes()) === 0) return first.clone();
       error = words.NO_MATCH;
@@ -209,9 +232,10 @@ export class Person implements Disposable {
 
   async #existing(what: string, attempt: number, variable: string | undefined): Promise<Secret | undefined> {
     if (attempt >= MAX_PASSPHRASE_TRIES) {
-      this.#refusal = new SignetError('PASSPHRASE_INCORRECT', `no passphrase of ${attempt} opened ${what}`);
+      this.#refusal = noneFits({ what, count: attempt });
       return undefined;
     }
+    this.#asked = { what, count: attempt + 1 };
     const error = attempt === 0 ? undefined : words.INCORRECT;
     return await this.#ask({ text: `Enter passphrase for ${what}: `, error }, `the passphrase of ${what}`, variable);
   }
@@ -252,7 +276,10 @@ export class Person implements Disposable {
     this.#progress[Symbol.dispose]();
     const terminal = mayAsk ? this.#terminalOrNone() : undefined;
     if (terminal !== undefined) {
-      const answer = await terminal.readSecret(`${error === undefined ? '' : `${error}\n`}[${program}] ${text}`, signal);
+      const answer = await terminal.readSecret(
+        `${error === undefined ? '' : `${error}\n`}[${program}] ${text}`,
+        signal,
+      );
       if (answer === undefined) this.#refusal = new SignetError('CANCELLED', `nothing was typed for ${what}`);
       return answer;
     }
@@ -287,6 +314,10 @@ export class Person implements Disposable {
     this.#terminal ??= Terminal.open() ?? null;
     return this.#terminal ?? undefined;
   }
+}
+
+function noneFits({ what, count }: AskedPassphrase): SignetError {
+  return new SignetError('PASSPHRASE_INCORRECT', `no passphrase of ${count} opens ${what}`);
 }
 
 function pinTexts(question: QuestionMessage): { readonly what: string; readonly prompt: string } {

@@ -48,7 +48,10 @@ export async function askPinentry(
     });
   });
   try {
-    return await Promise.race([converse(new Assuan(child.stdout), (line) => child.stdin.write(`${line}\n`), question, program), failed]);
+    return await Promise.race([
+      converse(new Assuan(child.stdout), (line) => child.stdin.write(`${line}\n`), question, program),
+      failed,
+    ]);
   } catch (error) {
     if (signal.aborted) throw new SignetError('CANCELLED', 'cancelled', { cause: error });
     throw error;
@@ -67,10 +70,10 @@ async function converse(
   const { description, prompt, error, repeat } = question;
   const settings = [
     'SETTITLE signet',
-    `SETDESC ${escape(description)}`,
-    `SETPROMPT ${escape(prompt)}`,
-    ...(error === undefined ? [] : [`SETERROR ${escape(error)}`]),
-    ...(repeat === undefined ? [] : [`SETREPEAT ${escape(repeat)}`]),
+    `SETDESC ${percentEncode(description)}`,
+    `SETPROMPT ${percentEncode(prompt)}`,
+    ...(error === undefined ? [] : [`SETERROR ${percentEncode(error)}`]),
+    ...(repeat === undefined ? [] : [`SETREPEAT ${percentEncode(repeat)}`]),
   ];
   await assuan.answer(program); // the greeting
   for (const setting of settings) {
@@ -91,7 +94,7 @@ function refused(program: string): SignetError {
 }
 
 /** Percent-encoding of the Assuan protocol. */
-function escape(text: string): string {
+function percentEncode(text: string): string {
   return text.replace(/[%\r\n]/g, (character) => encodeURIComponent(character));
 }
 
@@ -116,7 +119,7 @@ class Assuan {
     for (;;) {
       const line = await this.#line(program);
       const word = line.toString('latin1', 0, 4).split(' ')[0];
-      if (word === 'D') data = new Secret(unescape(line.subarray(2)));
+      if (word === 'D') data = new Secret(percentDecode(line.subarray(2)));
       if (word === 'OK') return { ok: true, data, code: '' };
       if (word === 'ERR') {
         data?.dispose();
@@ -147,7 +150,7 @@ class Assuan {
 }
 
 /** `%41` → `A`, on bytes. */
-function unescape(line: Buffer): Buffer {
+function percentDecode(line: Buffer): Buffer {
   const bytes = Buffer.alloc(line.length);
   let length = 0;
   for (let index = 0; index < line.length; index++) {

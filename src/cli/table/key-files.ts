@@ -13,14 +13,29 @@ export const KEY_FILE_COMMANDS: readonly CommandSpec[] = [
     ],
     arguments: [{ name: 'FILE', many: true, completes: 'file' }],
     options: {
-      role: { short: 'r', value: 'ROLE', completes: 'role', help: "the key's role, where the file names none (default: delegation)" },
-      gun: { short: 'g', value: 'GUN', help: 'the trusted collection that the key belongs to, where the file names none' },
+      role: {
+        short: 'r',
+        value: 'ROLE',
+        completes: 'role',
+        help: "the key's role, where the file names none (default: delegation)",
+      },
+      gun: {
+        short: 'g',
+        value: 'GUN',
+        help: 'the trusted collection that the key belongs to, where the file names none',
+      },
       ...PLACE,
     },
     examples: [
       { purpose: 'Take over the keys of another machine', command: 'signet key import bundle.pem' },
-      { purpose: 'Store a key that OpenSSL made, for signer alice', command: 'signet key import alice.key --role alice' },
-      { purpose: 'Put an existing root key on a token', command: 'signet key import root.pem --role root --backend yubikey' },
+      {
+        purpose: 'Store a key that OpenSSL made, for signer alice',
+        command: 'signet key import alice.key --role alice',
+      },
+      {
+        purpose: 'Put an existing root key on a token',
+        command: 'signet key import root.pem --role root --backend yubikey',
+      },
     ],
     json: true,
     asks: true,
@@ -38,7 +53,10 @@ export const KEY_FILE_COMMANDS: readonly CommandSpec[] = [
     },
     examples: [
       { purpose: 'Export one key', command: 'signet key export --key 250486f -o root.pem' },
-      { purpose: 'Export the keys of one collection', command: 'signet key export --gun registry.example.com/team/app -o app.pem' },
+      {
+        purpose: 'Export the keys of one collection',
+        command: 'signet key export --gun registry.example.com/team/app -o app.pem',
+      },
     ],
     load: async () => (await import('../commands/key-export.ts')).keyExport,
   },

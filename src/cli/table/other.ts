@@ -9,7 +9,11 @@ export const OTHER_COMMANDS: readonly CommandSpec[] = [
       'Looks at directories and key files, the daemon, tokens and their PIN tries (without spending one), PKCS#11 modules, variables that will be picked up, the clock, and the trust server. Changes nothing. Exit code 1 if something is wrong.',
     ],
     options: {
-      server: { short: 's', value: 'URL', help: "the trust server (default: $DOCKER_CONTENT_TRUST_SERVER, else that of notary's config.json)" },
+      server: {
+        short: 's',
+        value: 'URL',
+        help: "the trust server (default: $DOCKER_CONTENT_TRUST_SERVER, else that of notary's config.json)",
+      },
     },
     examples: [{ purpose: 'Look at everything', command: 'signet doctor' }],
     json: true,

@@ -4,7 +4,12 @@ import type { ArgumentSpec, OptionSpec } from '../command.ts';
 export const KEY_ID: ArgumentSpec = { name: 'ID', completes: 'key' };
 
 export const OUTPUT: Readonly<Record<string, OptionSpec>> = {
-  output: { short: 'o', value: 'FILE', completes: 'file', help: 'write to this new file of mode 0600 (default: stdout)' },
+  output: {
+    short: 'o',
+    value: 'FILE',
+    completes: 'file',
+    help: 'write to this new file of mode 0600 (default: stdout)',
+  },
   force: { help: 'replace FILE if it exists' },
 };
 
