@@ -61,6 +61,11 @@ export class DerReader {
     this.#subject = subject;
   }
 
+  /** What is being read, as in the messages of errors. */
+  get what(): string {
+    return this.#subject.what;
+  }
+
   /** The next element's identifier octet; undefined at the end. */
   peekTag(): number | undefined {
     return this.#bytes[this.#offset];
