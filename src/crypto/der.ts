@@ -34,6 +34,8 @@ export function contextTag(number: number, form: 'primitive' | 'constructed'): n
 export interface DerSubject {
   readonly what: string;
   readonly code: Extract<ErrorCode, 'INVALID_ARGUMENT' | 'INTEGRITY'>;
+  /** The remedy where something in it is well-formed, but not supported. */
+  readonly conversion?: string;
 }
 
 /** Lengths above this (16 MiB) are not looked at: nothing we read is that long. */
@@ -59,11 +61,6 @@ export class DerReader {
   constructor(bytes: Uint8Array, subject: DerSubject) {
     this.#bytes = bytes;
     this.#subject = subject;
-  }
-
-  /** What is being read, as in the messages of errors. */
-  get what(): string {
-    return this.#subject.what;
   }
 
   /** The next element's identifier octet; undefined at the end. */
@@ -163,6 +160,13 @@ export class DerReader {
 
   fail(problem: string): never {
     throw new SignetError(this.#subject.code, `malformed ${this.#subject.what}: ${problem}`);
+  }
+
+  /** The refusal of something that is well-formed. @param feature As in "… is not supported". */
+  unsupported(feature: string): SignetError {
+    const { what, conversion } = this.#subject;
+    const options = conversion === undefined ? {} : { hint: conversion };
+    return new SignetError('UNSUPPORTED', `${what}: ${feature} is not supported`, options);
   }
 
   /** X.690 §10.1: definite form, as few octets as possible. */

@@ -4,7 +4,6 @@
  */
 import { pbkdf2, scrypt } from 'node:crypto';
 import { promisify } from 'node:util';
-import { SignetError } from '../errors.ts';
 import { AES_128_CBC, AES_192_CBC, AES_256_CBC, type CbcCipher, DES_EDE3_CBC, decryptCbc } from './cbc.ts';
 import { DER_TAG, type DerReader } from './der.ts';
 
@@ -40,8 +39,6 @@ const MAX_SALT_BYTES = 1024;
 const MAX_SCRYPT_N_R = 2 ** 21;
 const MAX_SCRYPT_N_R_P = 2 ** 22;
 
-const CONVERT_HINT = 'convert it with "openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA1"';
-
 type Kdf =
   | { readonly name: 'pbkdf2'; readonly salt: Uint8Array; readonly iterations: number; readonly hash: string }
   | { readonly name: 'scrypt'; readonly salt: Uint8Array; readonly N: number; readonly r: number; readonly p: number };
@@ -69,15 +66,10 @@ export function readPbes2(algorithm: DerReader): Pbes2 {
   return { kdf: readKdf(kdfAlgorithm, cipher), cipher, iv };
 }
 
-/** The refusal of a scheme, cipher or function that is not known here. */
-export function unsupportedScheme(reader: DerReader, what: string, oid: string): SignetError {
-  return new SignetError('UNSUPPORTED', `${reader.what}: ${what} ${oid} is not supported`, { hint: CONVERT_HINT });
-}
-
 function readCipher(algorithm: DerReader): Pick<Pbes2, 'cipher' | 'iv'> {
   const oid = algorithm.readOid('cipher');
   const cipher = CIPHERS.get(oid);
-  if (cipher === undefined) throw unsupportedScheme(algorithm, 'cipher', oid);
+  if (cipher === undefined) throw algorithm.unsupported(`cipher ${oid}`);
   const iv = algorithm.read(DER_TAG.OCTET_STRING, 'IV');
   algorithm.end();
   if (iv.byteLength !== cipher.blockBytes) algorithm.fail(`IV has not ${cipher.blockBytes} bytes`);
@@ -86,7 +78,7 @@ function readCipher(algorithm: DerReader): Pick<Pbes2, 'cipher' | 'iv'> {
 
 function readKdf(algorithm: DerReader, cipher: CbcCipher): Kdf {
   const oid = algorithm.readOid('key derivation function');
-  if (oid !== PBKDF2 && oid !== SCRYPT) throw unsupportedScheme(algorithm, 'key derivation function', oid);
+  if (oid !== PBKDF2 && oid !== SCRYPT) throw algorithm.unsupported(`key derivation function ${oid}`);
   const parameters = algorithm.readSequence('parameters of the key derivation function');
   algorithm.end();
   const salt = readSalt(parameters);
@@ -115,7 +107,7 @@ function readPbkdf2(parameters: DerReader, salt: Uint8Array, cipher: CbcCipher):
   const prf = parameters.readSequence('prf');
   const oid = prf.readOid('prf');
   const hash = HASH_OF_PRF.get(oid);
-  if (hash === undefined) throw unsupportedScheme(prf, 'pseudorandom function', oid);
+  if (hash === undefined) throw prf.unsupported(`pseudorandom function ${oid}`);
   if (prf.readOptional(DER_TAG.NULL, 'parameters')?.byteLength) prf.fail('NULL is not empty');
   prf.end();
   return { name: 'pbkdf2', salt, iterations, hash };

@@ -5,7 +5,7 @@
 import { SignetError } from '../errors.ts';
 import { type CbcCipher, DES_EDE3_CBC, decryptCbc, isCbcLength, removePadding } from './cbc.ts';
 import type { DerReader } from './der.ts';
-import { decryptPbes2, PBES2, type Pbes2, readPbes2, readSalt, unsupportedScheme, workOf } from './pbes2.ts';
+import { decryptPbes2, PBES2, type Pbes2, readPbes2, readSalt, workOf } from './pbes2.ts';
 import { bmpPassword, derivePkcs12Key, PKCS12_KEY_USE } from './pkcs12-kdf.ts';
 
 /** What node-forge's published types leave out. OpenSSL 3 keeps RC2 in its legacy provider. */
@@ -86,7 +86,7 @@ export function readPkcs12Encryption(algorithm: DerReader): Pkcs12Encryption {
   const oid = algorithm.readOid('encryption scheme');
   if (oid === PBES2) return { name: 'pbes2', parameters: readPbes2(algorithm) };
   const cipher = OLD_CIPHERS.get(oid);
-  if (cipher === undefined) throw unsupportedScheme(algorithm, 'encryption scheme', oid);
+  if (cipher === undefined) throw algorithm.unsupported(`encryption scheme ${oid}`);
   const parameters: DerReader = algorithm.readSequence('pkcs-12PbeParams');
   algorithm.end();
   const salt = readSalt(parameters);

@@ -4,7 +4,7 @@ import { SignetError } from '../errors.ts';
 import { berToDer } from './ber.ts';
 import { type Certificate, parseCertificate } from './certificate.ts';
 import { contextTag, DER_TAG, DerReader, type DerSubject } from './der.ts';
-import { readSalt, unsupportedScheme } from './pbes2.ts';
+import { readSalt } from './pbes2.ts';
 import { decryptPkcs12, Pkcs12Password, readPkcs12Encryption, WorkBudget } from './pkcs12-encryption.ts';
 import { derivePkcs12Key, PKCS12_KEY_USE, type Pkcs12Hash } from './pkcs12-kdf.ts';
 
@@ -20,7 +20,11 @@ export interface Pkcs12Contents {
   readonly certificates: readonly Certificate[];
 }
 
-const SUBJECT: DerSubject = { what: 'PKCS#12 file', code: 'INVALID_ARGUMENT' };
+const SUBJECT: DerSubject = {
+  what: 'PKCS#12 file',
+  code: 'INVALID_ARGUMENT',
+  conversion: 'convert it with "openssl pkcs12 -in FILE -out keys.pem"',
+};
 
 /** RFC 2315, RFC 2985, RFC 7292 appendix D. */
 const OID = {
@@ -98,7 +102,7 @@ function readPfx(der: Uint8Array): { readonly authSafe: Uint8Array; readonly mac
   if (pfx.readSmallUnsigned('version') !== 3) pfx.fail('unknown version');
   const contentInfo: DerReader = pfx.readSequence('authSafe');
   const type = contentInfo.readOid('content type');
-  if (type !== OID.data) throw unsupportedScheme(pfx, 'integrity by a certificate,', type);
+  if (type !== OID.data) throw pfx.unsupported(`integrity by ${type}`);
   const authSafe = readData(contentInfo);
   const mac = pfx.peekTag() === undefined ? undefined : readMac(pfx.readSequence('macData'));
   pfx.end();
@@ -119,7 +123,7 @@ function readMac(macData: DerReader): Mac {
   const algorithm: DerReader = digestInfo.readSequence('digestAlgorithm');
   const oid = algorithm.readOid('digestAlgorithm');
   const hash = MAC_HASHES.get(oid);
-  if (hash === undefined) throw unsupportedScheme(macData, 'MAC', oid);
+  if (hash === undefined) throw macData.unsupported(`MAC ${oid}`);
   const digest = digestInfo.read(DER_TAG.OCTET_STRING, 'digest');
   const salt = readSalt(macData);
   const iterations = macData.peekTag() === undefined ? 1 : macData.readSmallUnsigned('iterations');
@@ -174,7 +178,7 @@ class SafeReader {
         const type = contentInfo.readOid('content type');
         if (type === OID.data) await useDer(readData(contentInfo), (contents) => this.#readBags(contents, 0));
         else if (type === OID.encryptedData) await this.#readEncrypted(contentInfo);
-        else throw unsupportedScheme(contentInfo, 'content of type', type);
+        else throw contentInfo.unsupported(`content of type ${type}`);
       }
     });
   }

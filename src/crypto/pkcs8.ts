@@ -10,6 +10,7 @@ import { AES_256_CBC, encryptCbc, isCbcLength } from './cbc.ts';
 import {
   DER_TAG,
   DerReader,
+  type DerSubject,
   derOctetString,
   derOid,
   derSequence,
@@ -17,21 +18,18 @@ import {
   encodeDer,
   isDerSequence,
 } from './der.ts';
-import {
-  AES_256_CBC_OID,
-  decryptPbes2,
-  MAX_ITERATIONS,
-  PBES2,
-  PBKDF2,
-  type Pbes2,
-  readPbes2,
-  unsupportedScheme,
-} from './pbes2.ts';
+import { AES_256_CBC_OID, decryptPbes2, MAX_ITERATIONS, PBES2, PBKDF2, type Pbes2, readPbes2 } from './pbes2.ts';
 
 const pbkdf2Async = promisify(pbkdf2);
 
 /** PBES1 (RFC 8018 §6.1) and the schemes of PKCS#12 (RFC 7292 appendix C). */
 const PBES1 = /^1\.2\.840\.113549\.1\.(?:5\.(?:1|3|4|6|10|11)|12\.1\.[1-6])$/;
+
+const SUBJECT: DerSubject = {
+  what: 'encrypted private key',
+  code: 'INTEGRITY',
+  conversion: 'convert it with "openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA1"',
+};
 
 /** SP 800-132 §5.1 asks for 16 bytes; Notary writes 8 and reads any number. */
 const SALT_BYTES = 16;
@@ -47,7 +45,7 @@ export interface SealedPkcs8 extends Pbes2 {
  * @throws {SignetError} INTEGRITY if it is malformed or out of bounds; UNSUPPORTED for another scheme
  */
 export function parseSealedPkcs8(der: Uint8Array): SealedPkcs8 {
-  const outer = new DerReader(der, { what: 'encrypted private key', code: 'INTEGRITY' });
+  const outer = new DerReader(der, SUBJECT);
   const info = outer.readSequence('EncryptedPrivateKeyInfo');
   outer.end();
   const algorithm = info.readSequence('encryptionAlgorithm');
@@ -56,7 +54,7 @@ export function parseSealedPkcs8(der: Uint8Array): SealedPkcs8 {
 
   const scheme = algorithm.readOid('encryption scheme');
   if (scheme !== PBES2) {
-    throw unsupportedScheme(info, PBES1.test(scheme) ? 'PBES1 encryption' : 'encryption scheme', scheme);
+    throw info.unsupported(`${PBES1.test(scheme) ? 'PBES1 encryption' : 'encryption scheme'} ${scheme}`);
   }
   const pbes2 = readPbes2(algorithm);
   if (!isCbcLength(data.byteLength, pbes2.cipher.blockBytes)) {
