@@ -34,6 +34,8 @@ export function contextTag(number: number, form: 'primitive' | 'constructed'): n
 export interface DerSubject {
   readonly what: string;
   readonly code: Extract<ErrorCode, 'INVALID_ARGUMENT' | 'INTEGRITY'>;
+  /** The remedy where something in it is well-formed, but not supported. */
+  readonly conversion?: string;
 }
 
 /** Lengths above this (16 MiB) are not looked at: nothing we read is that long. */
@@ -158,6 +160,13 @@ export class DerReader {
 
   fail(problem: string): never {
     throw new SignetError(this.#subject.code, `malformed ${this.#subject.what}: ${problem}`);
+  }
+
+  /** The refusal of something that is well-formed. @param feature As in "… is not supported". */
+  unsupported(feature: string): SignetError {
+    const { what, conversion } = this.#subject;
+    const options = conversion === undefined ? {} : { hint: conversion };
+    return new SignetError('UNSUPPORTED', `${what}: ${feature} is not supported`, options);
   }
 
   /** X.690 §10.1: definite form, as few octets as possible. */
