@@ -49,9 +49,11 @@ interface Source {
 export class ConfiguredPassphrases implements PassphraseSource {
   readonly #options: PassphraseOptions;
   readonly #storage: readonly Source[];
+  readonly kdfIterations: number;
 
   private constructor(options: PassphraseOptions) {
     this.#options = options;
+    this.kdfIterations = options.kdfIterations ?? KDF_ITERATIONS;
     this.#storage = storageSources(options);
   }
 
@@ -109,13 +111,11 @@ export class ConfiguredPassphrases implements PassphraseSource {
       if (source.random && context.interaction !== undefined) break;
       const passphrase = await source.read();
       if (passphrase === undefined) continue;
-      const iterations = source.random ? RANDOM_PASSPHRASE_ITERATIONS : KDF_ITERATIONS;
-      return { passphrase, iterations: this.#options.kdfIterations ?? iterations };
+      const random = this.#options.kdfIterations ?? RANDOM_PASSPHRASE_ITERATIONS;
+      return { passphrase, iterations: source.random ? random : this.kdfIterations };
     }
     const chosen = await context.interaction?.newPassphrase(owner, context.signal);
-    if (chosen !== undefined) {
-      return { passphrase: chosen, iterations: this.#options.kdfIterations ?? KDF_ITERATIONS };
-    }
+    if (chosen !== undefined) return { passphrase: chosen, iterations: this.kdfIterations };
     throw new SignetError('PASSPHRASE_REQUIRED', 'no passphrase is configured for new keys', {
       hint: 'set storage.default_alias and its variable, or storage.passphrase_file',
     });
