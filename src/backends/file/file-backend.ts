@@ -307,6 +307,7 @@ export class FileBackend implements KeyBackend {
     const text = await this.#derivations(() => sealKeyPem(key, file, passphrase, this.#iterations));
     throwIfCancelled(context);
     await this.#replace(file, text);
+    await this.#passphrases.forget?.(keyId); // it was the old one
   }
 
   async #relabel(keyId: KeyId, owner: Pick<KeyInfo, 'role' | 'gun'>): Promise<KeyInfo> {
