@@ -36,6 +36,7 @@ export async function keyImport(invocation: Invocation): Promise<undefined> {
       progress.show(imported.length + known.length, opened.keys.length);
     }
   } finally {
+    progress[Symbol.dispose]();
     report(invocation, imported, known);
   }
   if (imported.length > 0) return;

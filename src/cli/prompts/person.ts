@@ -144,7 +144,12 @@ export class Person implements Disposable {
 
   async newArchivePassphrase(): Promise<Secret | undefined> {
     const found = await this.#options.sources.namedPassphrase();
-    return found?.secret ?? (await this.chosenPassphrase('new archive', undefined));
+    if (found === undefined) return await this.chosenPassphrase('new archive', undefined);
+    if (trimmedLength(found.secret.bytes()) >= MIN_PASSPHRASE_BYTES) return found.secret;
+    found.secret.dispose();
+    throw new SignetError('INVALID_ARGUMENT', `the passphrase from ${found.origin} is too short for an archive`, {
+      hint: `it needs ${MIN_PASSPHRASE_BYTES} bytes or more`,
+    });
   }
 
   /** Asks twice, until both are the same and long enough. */

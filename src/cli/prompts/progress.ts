@@ -22,6 +22,7 @@ export class ProgressDisplay implements Disposable {
 
   /** @param total 0 when it is not known. */
   show(done: number, total: number): void {
+    if (total === 1) return; // nothing to count
     const now = performance.now();
     const interval = this.#isTerminal ? DRAW_INTERVAL_MS : LINE_INTERVAL_MS;
     if (now - this.#lastDrawing < interval) return;
