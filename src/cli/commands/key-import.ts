@@ -99,7 +99,8 @@ class OpenedKeys implements Disposable {
       for (const { role, gun, key } of keys)
         requireGun(role || invocation.text('role'), gun || invocation.text('gun'), key.keyId);
     } catch (error) {
-      throw inFile(person.explain(error), file);
+      const reason = person.explain(error);
+      throw reason === error ? inFile(error, file) : reason;
     } finally {
       bytes.fill(0);
     }
@@ -130,6 +131,5 @@ function requireGun(role: string | undefined, gun: string | undefined, keyId: st
 function inFile(error: unknown, file: string): unknown {
   if (!(error instanceof SignetError)) return error;
   const { code, message, hint } = error;
-  if (message.includes(file)) return error;
   return new SignetError(code, `${file}: ${message}`, { ...(hint !== undefined && { hint }), cause: error });
 }
