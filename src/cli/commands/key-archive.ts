@@ -1,6 +1,6 @@
 /** `signet key backup` and `signet key restore` */
 import { SignetError } from '../../errors.ts';
-import type { RestorePart, RestoreResponse } from '../../rpc/messages.ts';
+import type { RestoreResponse } from '../../rpc/messages.ts';
 import { inputError, openInput, requireNewFile, writeOutput } from '../files.ts';
 import type { Invocation } from '../invocation.ts';
 import { printData, printJson, printNote } from '../output.ts';
@@ -36,8 +36,8 @@ export async function keyRestore(invocation: Invocation): Promise<undefined> {
   const { session, signal } = invocation.world;
   const file = invocation.argument(0);
   const dryRun = invocation.flag('dry-run');
-  const options = { passphrase: new Uint8Array(), replace: invocation.flag('really-replace'), dry_run: dryRun };
-  const result = await session.asking((agent, call) => agent.restore(restoreParts(file, options, signal), call));
+  const request = { passphrase: new Uint8Array(), replace: invocation.flag('really-replace'), dry_run: dryRun };
+  const result = await session.asking((agent, call) => agent.restore(request, archiveParts(file, signal), call));
   if (invocation.json) {
     printJson({ restored: result.restored, unchanged: result.unchanged, replaced: result.replaced, dryRun });
     return;
@@ -45,17 +45,10 @@ export async function keyRestore(invocation: Invocation): Promise<undefined> {
   report(result, dryRun);
 }
 
-async function* restoreParts(
-  file: string,
-  options: NonNullable<RestorePart['options']>,
-  signal: AbortSignal,
-): AsyncIterable<RestorePart> {
-  yield { part: 'options', options };
+async function* archiveParts(file: string, signal: AbortSignal): AsyncIterable<Uint8Array> {
   try {
     for await (const chunk of openInput(file, signal) as AsyncIterable<Buffer>) {
-      for (let start = 0; start < chunk.length; start += PART_BYTES) {
-        yield { part: 'archive', archive: chunk.subarray(start, start + PART_BYTES) };
-      }
+      for (let start = 0; start < chunk.length; start += PART_BYTES) yield chunk.subarray(start, start + PART_BYTES);
     }
   } catch (error) {
     throw inputError(error, file);
