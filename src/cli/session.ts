@@ -89,6 +89,8 @@ export class AgentSession implements Disposable {
       return await work(agent, { ...this.call, interaction: interaction.id });
     } catch (error) {
       throw person.explain(error);
+    } finally {
+      person.endProgress();
     }
   }
 

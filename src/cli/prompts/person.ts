@@ -56,7 +56,7 @@ export class Person implements Disposable {
 
   constructor(options: PersonOptions) {
     this.#options = options;
-    this.#progress = new ProgressDisplay('done');
+    this.#progress = new ProgressDisplay('keys');
   }
 
   /** Why the last question went without an answer. */
@@ -196,6 +196,11 @@ export class Person implements Disposable {
     this.#progress.show(done, total);
   }
 
+  /** Takes the progress of a call that has ended from the screen. */
+  endProgress(): void {
+    this.#progress[Symbol.dispose]();
+  }
+
   /**
    * Has a word typed before something is destroyed.
    *
@@ -322,7 +327,8 @@ export class Person implements Disposable {
 }
 
 function noneFits({ what, count }: AskedPassphrase): SignetError {
-  return new SignetError('PASSPHRASE_INCORRECT', `no passphrase of ${count} opens ${what}`);
+  const subject = count === 1 ? 'the passphrase does not open' : `no passphrase of ${count} opens`;
+  return new SignetError('PASSPHRASE_INCORRECT', `${subject} ${what}`);
 }
 
 function pinTexts(question: QuestionMessage): { readonly what: string; readonly prompt: string } {
