@@ -90,7 +90,7 @@ export class AgentSession implements Disposable {
     } catch (error) {
       throw person.explain(error);
     } finally {
-      person.endProgress();
+      person.endCall();
     }
   }
 
