@@ -48,3 +48,8 @@ export function roleAuthority(
   const own = [...new Set(keyIds ?? [])].flatMap((keyId) => keys.get(keyId) ?? []);
   return { name, keys: own, threshold };
 }
+
+/** Whether the role can sign at all. */
+export function hasEnoughKeys({ keyIds, threshold }: RoleKeys): boolean {
+  return new Set(keyIds ?? []).size >= threshold;
+}
