@@ -1,7 +1,6 @@
 /** Notary's key IDs (TUF key IDs of the Notary dialect). */
 import { hash } from 'node:crypto';
 import { SignetError } from '../errors.ts';
-import type { PublicKey } from './public-key.ts';
 
 declare const brand: unique symbol;
 /** 64 lower-case hex characters. Made only by the functions below. */
@@ -22,8 +21,11 @@ export function parseKeyId(text: string): KeyId {
 /**
  * SHA-256 over the canonical JSON of the TUF key. The literal `"private":null` is part of the hashed text; base64 is
  * standard and padded, so nothing in the text needs escaping.
+ *
+ * @param key A `PublicKey`, or a key of metadata, whose key type may also be that of a certificate (`ecdsa-x509`). The
+ *   key type holds nothing that JSON escapes.
  */
-export function keyIdOf(key: PublicKey): KeyId {
+export function keyIdOf(key: { readonly algorithm: string; readonly bytes: Uint8Array }): KeyId {
   const base64 = Buffer.from(key.bytes.buffer, key.bytes.byteOffset, key.bytes.byteLength).toString('base64');
   return hash(
     'sha256',
