@@ -1,5 +1,5 @@
 /** Turns the simulator into what plain Node runs: it must not depend on the test runner that started it. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runProgram } from '../processes.ts';
@@ -18,6 +18,7 @@ const ENTRY = join('test', 'support', 'virtual-yubikey', 'process', 'main');
 export async function compileSimulator(directory: string): Promise<string> {
   await mkdir(directory);
   await writeFile(join(directory, 'package.json'), JSON.stringify({ type: 'module' }));
+  await symlink(join(ROOT, 'node_modules'), join(directory, 'node_modules'));
   const project = join(directory, 'tsconfig.json');
   const compilerOptions = {
     rootDir: ROOT,

@@ -40,8 +40,8 @@ export type Answer =
 
 /** A YubiKey as the USB bus shows it. */
 export interface UsbDevice {
-  /** 1 to 127: its place on the bus and its address. */
-  readonly number: number;
+  /** Of the bus' only hub. */
+  readonly port: number;
   /** 0x1050, Yubico, by default. */
   readonly vendorId?: number;
   /** 0x0407, OTP+FIDO+CCID, by default. */

@@ -28,8 +28,11 @@ export interface VirtualYubikeys extends AsyncDisposable {
   readonly attestationRoot: { readonly der: Buffer; readonly pem: string };
   /** Stops and starts pcscd; both do nothing if that is done already. */
   readonly pcscd: { stop(): Promise<void>; start(): Promise<void> };
-  /** Devices come and go on the bus as the kernel and udev announce them. Needs `hasUsb`. */
-  readonly usb: { plug(device: UsbDevice): Promise<void>; unplug(device: UsbDevice): Promise<void> };
+  /** Devices, YubiKeys by default, come and go on the bus as udev announces them. Needs `hasUsb`. */
+  readonly usb: {
+    plug(port?: number, ids?: Omit<UsbDevice, 'port'>): Promise<void>;
+    unplug(port?: number): Promise<void>;
+  };
   /** What to spawn instead of a program so that it runs inside the namespaces, where it is root and sees the USB bus. */
   enter(command: string, args: readonly string[]): { readonly command: string; readonly args: readonly string[] };
 }
@@ -77,8 +80,8 @@ export async function startVirtualYubikeys(options: VirtualYubikeysOptions = {})
         start: async () => void (await control.order({ verb: 'startPcscd' })),
       },
       usb: {
-        plug: async (device) => void (await control.order({ verb: 'plugUsb', device })),
-        unplug: async (device) => void (await control.order({ verb: 'unplugUsb', device })),
+        plug: async (port = 1, ids = {}) => void (await control.order({ verb: 'plugUsb', device: { port, ...ids } })),
+        unplug: async (port = 1) => void (await control.order({ verb: 'unplugUsb', device: { port } })),
       },
       enter: (command, args) => ({
         command: 'nsenter',

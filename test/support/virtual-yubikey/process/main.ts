@@ -9,6 +9,7 @@ import { FILES, type MachineSettings, type Order } from '../control-protocol.ts'
 import { serveControl } from './control-server.ts';
 import { furnishNamespace } from './namespace.ts';
 import { FIRST_READER_PORT, Pcscd } from './pcscd.ts';
+import { UsbBus } from './usb-bus.ts';
 import { VirtualCard } from './virtual-card.ts';
 
 const directory = process.argv[2] ?? '';
@@ -17,6 +18,8 @@ const settings = JSON.parse(readFileSync(join(directory, FILES.settings), 'utf8'
 const pcscdDirectory = join(directory, FILES.pcscd);
 mkdirSync(pcscdDirectory);
 furnishNamespace(pcscdDirectory);
+// Only those who ask for USB need koffi, which is optional.
+const bus = settings.hasUsb ? new UsbBus((await import('./uevent.ts')).openUeventSender()) : undefined;
 
 const maker = await newMaker();
 writeFileSync(join(directory, FILES.attestationRoot), maker.certificate);
@@ -30,6 +33,11 @@ await startPcscd();
 await serveControl(join(directory, FILES.control), execute, () => process.exit(0));
 process.stdout.write('ready\n');
 
+function usb(): UsbBus {
+  if (bus === undefined) throw new Error('this machine has no USB');
+  return bus;
+}
+
 async function startPcscd(): Promise<void> {
   await pcscd.start();
   await Promise.all(cards.map((card) => card.found()));
@@ -42,8 +50,9 @@ async function execute(order: Order): Promise<unknown> {
     case 'stopPcscd':
       return await pcscd.stop();
     case 'plugUsb':
+      return usb().plug(order.device);
     case 'unplugUsb':
-      throw new Error('no USB');
+      return usb().unplug(order.device);
     default: {
       const card = cards[order.card];
       if (card === undefined) throw new Error(`there is no card ${order.card}`);

@@ -15,10 +15,9 @@ export function furnishNamespace(pcscdDirectory: string): void {
   for (const addresses of ['127.0.0.0/8', '127.0.0.1']) {
     run('ip', ...`route change local ${addresses} dev lo src 127.0.0.1 table local quickack 1`.split(' '));
   }
-  if (!existsSync(PCSCD_DIRECTORY)) {
-    run('mount', '-t', 'tmpfs', 'tmpfs', '/run');
-    mkdirSync(PCSCD_DIRECTORY);
-  }
+  // With /run go D-Bus and polkit, which pcscd would ask about its clients, and udev's database.
+  run('mount', '-t', 'tmpfs', 'tmpfs', '/run');
+  mkdirSync(PCSCD_DIRECTORY);
   run('mount', '--bind', pcscdDirectory, PCSCD_DIRECTORY);
   // The machine's own USB devices, a developer's YubiKey among them, are none of our pcscd's business.
   run('mount', '-t', 'tmpfs', 'tmpfs', '/sys');
