@@ -153,9 +153,17 @@ export interface PassphraseSource {
   /**
    * What a new key is sealed under. The caller disposes of it.
    *
+   * @param context With somebody to ask, a person chooses what nobody configured.
    * @throws {SignetError} PASSPHRASE_REQUIRED, CONFIGURATION
    */
-  forNewKey(owner: { readonly role: string; readonly gun: string }): Promise<NewKeyPassphrase>;
+  forNewKey(
+    owner: { readonly keyId?: KeyId; readonly role: string; readonly gun: string },
+    context?: Pick<SignContext, 'interaction' | 'signal'>,
+  ): Promise<NewKeyPassphrase>;
+  /** What the person had kept for this key in the operating system's keyring. The caller disposes of it. */
+  remembered?(keyId: KeyId): Promise<Secret | undefined>;
+  /** What was remembered did not open the key: it is not to be tried again. */
+  forget?(keyId: KeyId): Promise<void>;
 }
 
 export interface NewKeyPassphrase {
@@ -175,6 +183,9 @@ export interface KeyGenerator {
   generate(request: KeyRequest, context: SignContext): Promise<KeyInfo & { readonly publicKey: PublicKey }>;
 }
 
+/** Whose a key is, and how it is guarded where it goes; the latter as in `KeyRequest`. */
+export type ImportRequest = Pick<KeyRequest, 'role' | 'gun' | 'passphrase' | 'device'>;
+
 export interface KeyImporter {
   /**
    * Stores a key made elsewhere. Never overwrites.
@@ -184,7 +195,7 @@ export interface KeyImporter {
    */
   import(
     pkcs8: Uint8Array,
-    owner: { readonly role: string; readonly gun: string },
+    request: ImportRequest,
     context: SignContext,
   ): Promise<KeyInfo & { readonly publicKey: PublicKey }>;
 }
@@ -226,11 +237,13 @@ export interface KeyRelabeller {
 /** Homes whose keys have a passphrase each. */
 export interface PassphraseChanger {
   /**
-   * Seals a key anew; the old file stays until the new one is durable.
+   * Seals a key anew; the old file stays until the new one is durable. The old passphrase must be at hand, also for a key
+   * that is unlocked: who may use a key may not take it away.
    *
+   * @param newPassphrase Undefined: asked for, after the old one.
    * @throws {SignetError} KEY_NOT_FOUND, PASSPHRASE_REQUIRED, PASSPHRASE_INCORRECT, INTEGRITY, UNAVAILABLE
    */
-  changePassphrase(keyId: KeyId, newPassphrase: Secret, context: SignContext): Promise<void>;
+  changePassphrase(keyId: KeyId, newPassphrase: Secret | undefined, context: SignContext): Promise<void>;
 }
 
 /** The home as a device: what can be done to the token itself. All questions go through the context's `Interaction`. */

@@ -6,6 +6,8 @@ import type { Native } from '../native.ts';
 export interface Peer {
   /** For logs and policy: `CN=notary-server (10.0.0.7:40112)`, `uid 1000, pid 4711`, `local user`. */
   readonly name: string;
+  /** Of a Unix peer, where the system tells. */
+  readonly uid?: number | undefined;
 }
 
 /**
@@ -22,7 +24,7 @@ export class Peers {
     const name = credentials === undefined ? 'local user' : `uid ${credentials.uid}, pid ${credentials.pid}`;
     const address = `unix:${this.#unixConnections++}`;
     Object.defineProperty(socket, 'remoteAddress', { value: address });
-    return this.#add(socket, address, { name });
+    return this.#add(socket, address, { name, uid: credentials?.uid });
   }
 
   addTls(socket: TLSSocket): Peer {
@@ -32,6 +34,10 @@ export class Peers {
 
   nameOf(address: string): string {
     return this.#byAddress.get(address)?.name ?? address;
+  }
+
+  uidOf(address: string): number | undefined {
+    return this.#byAddress.get(address)?.uid;
   }
 
   #add(socket: Socket, address: string, peer: Peer): Peer {

@@ -77,6 +77,7 @@ export interface AgentKey {
   readonly public_key: AgentPublicKey | null;
   readonly last_used_ms: number;
   readonly device: DeviceMessage | null;
+  readonly passed_over: readonly string[];
 }
 export interface DeviceMessage {
   readonly serial: string;
