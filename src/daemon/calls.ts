@@ -6,7 +6,7 @@ import type { SignContext } from '../backends/backend.ts';
 import { type ErrorCode, GRPC_STATUS, type GrpcStatusName, SignetError } from '../errors.ts';
 import { atMost, describeError, type Logger } from './log.ts';
 import type { MethodMetrics, Metrics } from './metrics.ts';
-import type { Peers } from './peer.ts';
+import type { Peer, Peers } from './peer.ts';
 import { type Status, statusOf, toSignetError } from './status.ts';
 
 export interface CallLimits {
@@ -40,12 +40,14 @@ const GONE = new SignetError('CANCELLED', 'the call was cancelled');
 /** Of one call. The abort signal is made only if somebody asks for it: most signatures never do. */
 export class CallContext implements SignContext {
   readonly caller: string;
+  readonly client: string;
   readonly deadline: number;
   cancelled = false;
   #controller: AbortController | undefined;
 
-  constructor(caller: string, deadline: number) {
-    this.caller = caller;
+  constructor({ name, client }: Peer, deadline: number) {
+    this.caller = name;
+    this.client = client;
     this.deadline = deadline;
   }
 
@@ -218,7 +220,7 @@ export class Calls implements Disposable {
     }
     this.#inFlight++;
     const deadline = Math.min(Number(call.getDeadline()), Date.now() + this.#limits.callTimeoutMs);
-    const context = new CallContext(this.#peers.nameOf(call.getPeer()), deadline);
+    const context = new CallContext(this.#peers.find(call.getPeer()), deadline);
     const startedAt = performance.now();
     const open: OpenCall = { method, call, context, startedAt, progressAt: startedAt, fail, isAnswered: false };
     this.#unanswered.add(open);

@@ -2,7 +2,7 @@
  * The token host: the child process that a PKCS#11 module is loaded in. Started by `token-host.ts` only, with a socket as
  * file descriptor 3; ends when that socket closes.
  *
- * Calls into the module are synchronous: one at a time, in the order of the requests. Between two of them the socket is
+ * Calls into the module are synchronous: one at a time, in the order of the requests. Between two slow ones the socket is
  * read, so that a request that nobody waits for any more is not begun.
  */
 import { Socket } from 'node:net';
@@ -14,6 +14,8 @@ import { encodeFrame, type Frame, FrameReader, type HostReply, type HostRequest 
 import { HostToken, TokenLost } from './host-token.ts';
 
 const SOCKET_FD = 3;
+/** After so long the socket is read again, milliseconds: requests that came in, and cancellations. */
+const SLICE_MS = 1;
 
 class Host {
   readonly #socket: Socket;
@@ -42,10 +44,12 @@ class Host {
     this.#isPumping = true;
     setImmediate(() => {
       this.#isPumping = false;
-      const [next] = this.#waiting.values();
-      if (next === undefined) return;
-      this.#waiting.delete(next.id);
-      this.#answer(next);
+      const endsAt = performance.now() + SLICE_MS;
+      for (const [id, frame] of this.#waiting) {
+        this.#waiting.delete(id);
+        this.#answer(frame);
+        if (performance.now() >= endsAt) break;
+      }
       if (this.#waiting.size > 0) this.#pump();
     });
   }

@@ -3,11 +3,14 @@
  * ends or the token leaves, with back-off; the token is then found again by what its URI says.
  */
 import { SignetError } from '../../errors.ts';
+import type { SignContext } from '../backend.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { CKF_TOKEN } from './constants.ts';
 import { ANSWERS, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
+import type { HostAnswer, RequestOptions } from './host-request.ts';
 import type { PinFile } from './pin-file.ts';
-import { type HostAnswer, type RequestOptions, TokenHost, type TokenHostOptions } from './token-host.ts';
+import { TokenHost, type TokenHostOptions } from './token-host.ts';
+import { TokenRequests } from './token-requests.ts';
 import { formatPkcs11Uri, type Pkcs11Uri } from './uri.ts';
 
 export interface TokenConnectionOptions extends Pick<TokenHostOptions, 'operationTimeoutMs' | 'env' | 'entry'> {
@@ -35,6 +38,7 @@ const HEALTHY_MS = 10_000;
 
 export class TokenConnection implements AsyncDisposable {
   readonly #options: TokenConnectionOptions;
+  readonly #requests: TokenRequests;
   readonly #flights = new SingleFlight<'attach' | 'login', void>();
   #host: TokenHost | undefined;
   #attached: AttachedToken | undefined;
@@ -47,6 +51,7 @@ export class TokenConnection implements AsyncDisposable {
 
   constructor(options: TokenConnectionOptions) {
     this.#options = options;
+    this.#requests = new TokenRequests(this.name);
   }
 
   /** The token as configured, without its PIN source. */
@@ -76,10 +81,20 @@ export class TokenConnection implements AsyncDisposable {
     return this.attached;
   }
 
-  /** @throws {SignetError} as `attach`, and what the host answers */
-  async request<T>(request: HostRequest, options: RequestOptions<T>): Promise<HostAnswer<T>> {
-    const { host } = await this.attach();
-    return host.request(request, options);
+  /** Whether requests of clients are in progress or waiting. */
+  get isBusy(): boolean {
+    return this.#requests.isBusy;
+  }
+
+  /**
+   * A request of a client, which waits for its turn.
+   *
+   * @throws {SignetError} as `attach` and `TokenRequests.request`
+   */
+  async request<T>(context: SignContext, request: HostRequest, options: RequestOptions<T>): Promise<HostAnswer<T>> {
+    if (this.attached === undefined) await this.attach();
+    const { client, caller, signal, deadline, onStart } = context;
+    return this.#requests.request(client ?? caller, request, { signal, deadline, onStart, ...options });
   }
 
   /**
@@ -89,7 +104,7 @@ export class TokenConnection implements AsyncDisposable {
    * @throws {SignetError} as `attach`; PIN_REQUIRED, PIN_INCORRECT, PIN_LOCKED, CONFIGURATION
    */
   async login(): Promise<void> {
-    const attached = await this.attach();
+    const attached = this.attached ?? (await this.attach());
     if (isOpen(attached)) return;
     await this.#flights.run('login', () => this.#loginFromFile(attached));
   }
@@ -125,7 +140,15 @@ export class TokenConnection implements AsyncDisposable {
       const facts = await this.#findToken(host);
       const { slotId, serial, label } = facts;
       const { value: state } = await host.request({ op: 'attach', slotId, serial, label }, { parse: ANSWERS.state });
-      this.#attached = { host, facts, state };
+      const attached: AttachedToken = { host, facts, state };
+      host.serve({
+        requests: this.#requests,
+        isOpen: () => isOpen(attached),
+        loggedOut: () => {
+          attached.state = { ...attached.state, loggedIn: false };
+        },
+      });
+      this.#attached = attached;
       this.#failure = undefined;
     } catch (error) {
       this.#failure = { error, until: performance.now() + RETRY_AFTER_MS };
