@@ -6,11 +6,19 @@
  * read, so that a request that nobody waits for any more is not begun.
  */
 import { Socket } from 'node:net';
+import { basename } from 'node:path';
 import { SignetError } from '../../errors.ts';
 import { loadNative } from '../../native.ts';
-import { fromPkcs11Error } from './ckr.ts';
+import { ckrOf, fromPkcs11Error } from './ckr.ts';
 import { Cryptoki } from './cryptoki.ts';
-import { encodeFrame, type Frame, FrameReader, type HostReply, type HostRequest } from './host-protocol.ts';
+import {
+  encodeFrame,
+  type Frame,
+  FrameReader,
+  type HostReply,
+  type HostRequest,
+  type TokenState,
+} from './host-protocol.ts';
 import { HostToken, TokenLost } from './host-token.ts';
 
 const SOCKET_FD = 3;
@@ -21,6 +29,8 @@ class Host {
   readonly #socket: Socket;
   readonly #waiting = new Map<number, Frame>();
   #isPumping = false;
+  /** For messages, with what went wrong in it. */
+  #moduleName = 'the module';
   #cryptoki: Cryptoki | undefined;
   #token: HostToken | undefined;
 
@@ -67,8 +77,9 @@ class Host {
 
   #refuse(id: number, error: unknown): void {
     const { code, message, hint, retriesLeft } = fromPkcs11Error(error, 'the module failed');
-    const lost = error instanceof TokenLost;
-    this.#send(id, { ok: false, code, message, hint, retriesLeft, lost });
+    const isModules = ckrOf(error) !== undefined || (error instanceof SignetError && ckrOf(error.cause) !== undefined);
+    const told = isModules ? `${this.#moduleName}: ${message}` : message;
+    this.#send(id, { ok: false, code, message: told, hint, retriesLeft, lost: error instanceof TokenLost });
   }
 
   #send(id: number, reply: HostReply, blob?: Uint8Array): void {
@@ -78,13 +89,13 @@ class Host {
   #perform(request: HostRequest, blob: Buffer): { readonly value?: unknown; readonly signature?: Buffer } {
     switch (request.op) {
       case 'load':
+        this.#moduleName = basename(request.modulePath);
         this.#cryptoki = Cryptoki.load(request.modulePath);
         return {};
       case 'tokens':
-        return { value: this.#tokens(request.fresh) };
+        return { value: naming('listing the tokens failed', () => this.#tokens(request.fresh)) };
       case 'attach':
-        this.#token = HostToken.attach(this.#module(), request);
-        return { value: this.#token.state() };
+        return { value: naming(`attaching token "${request.label}" failed`, () => this.#attach(request)) };
       case 'cancel':
         return {};
       default:
@@ -120,6 +131,11 @@ class Host {
     }
   }
 
+  #attach(wanted: Extract<HostRequest, { op: 'attach' }>): TokenState {
+    this.#token = HostToken.attach(this.#module(), wanted);
+    return this.#token.state();
+  }
+
   /** While no token is attached, nothing is lost by starting the module again. */
   #tokens(fresh: boolean): unknown {
     const cryptoki = this.#module();
@@ -143,6 +159,15 @@ class Host {
   #module(): Cryptoki {
     if (this.#cryptoki === undefined) throw new SignetError('INTERNAL', 'no module is loaded');
     return this.#cryptoki;
+  }
+}
+
+/** @param what What was being done, for errors of the module that do not say so. */
+function naming<T>(what: string, operation: () => T): T {
+  try {
+    return operation();
+  } catch (error) {
+    throw fromPkcs11Error(error, what);
   }
 }
 

@@ -140,7 +140,7 @@ export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
       this.#begin(request);
     }
     while (this.#failure === undefined && this.#sent.size < this.#window.size) {
-      const request = this.#service?.requests.next();
+      const request = this.#service?.requests.next(this);
       if (request === undefined) return;
       this.#begin(request);
     }

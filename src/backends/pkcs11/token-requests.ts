@@ -21,7 +21,7 @@ export interface RequestServer {
   readonly load: number;
   /** Whether the token is open there: the others fail requests that need a login. */
   readonly isOpen: boolean;
-  /** Takes requests with `next()` while it has room. */
+  /** Takes requests with `next` while it has room. */
   pull(): void;
   /** Nobody waits for it any more: it need not be begun, if the server has it. */
   abandon(request: HostRequestInFlight): void;
@@ -57,9 +57,10 @@ export class TokenRequests implements RequestOwner {
     return HostRequestInFlight.run(this, client, request, options);
   }
 
-  /** The next request to work on. */
-  next(): HostRequestInFlight | undefined {
-    return this.#queue.next();
+  /** The next request for `server` to work on. */
+  next(server: RequestServer): HostRequestInFlight | undefined {
+    const canOthers = !server.isOpen && [...this.#servers].some(({ isOpen }) => isOpen);
+    return canOthers ? undefined : this.#queue.next();
   }
 
   /** From now on `server` is given requests. */
@@ -71,7 +72,7 @@ export class TokenRequests implements RequestOwner {
   /** @param reason Told to everybody who waits, if it was the last server. */
   leave(server: RequestServer, reason: SignetError): void {
     if (!this.#servers.delete(server) || this.#servers.size > 0) return;
-    for (let waiting = this.next(); waiting !== undefined; waiting = this.next()) waiting.fail(reason);
+    for (let request = this.#queue.next(); request !== undefined; request = this.#queue.next()) request.fail(reason);
   }
 
   submit(request: HostRequestInFlight): void {
