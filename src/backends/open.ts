@@ -31,6 +31,8 @@ export interface TokenOptions {
   readonly uri: Pkcs11Uri & { readonly modulePath: string };
   /** File with the PIN, absolute; undefined: a person unlocks the token. */
   readonly pinFile: string | undefined;
+  /** Processes that the module is loaded in, at least 1. */
+  readonly hosts: number;
 }
 
 export interface OpenTokenContext {
