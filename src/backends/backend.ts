@@ -22,6 +22,55 @@ export interface KeyInfo {
   readonly needs: { readonly pin: boolean; readonly touch: boolean; readonly passphrase: boolean };
   /** Absent when the home does not tell it before the key is unlocked (ADR 0007); then ask `publicKey()`. */
   readonly publicKey?: PublicKey;
+  /** Milliseconds since the epoch; absent where the home does not record it, or the key has never signed. */
+  readonly lastUsedAt?: number;
+  /** Of keys on tokens. */
+  readonly device?: KeyDevice;
+}
+
+/** When a token wants its PIN: for each signature, once in a session, or never. */
+export type PinPolicy = 'always' | 'once' | 'never';
+/** When a token wants to be touched; `cached`: not again within 15 s. */
+export type TouchPolicy = 'always' | 'cached' | 'never';
+
+/** What is known about the token that holds a key. */
+export interface KeyDevice {
+  /** As printed on the device or told by the module. */
+  readonly serial: string;
+  /** CK_TOKEN_INFO label. */
+  readonly label: string;
+  /** Of a YubiKey: `5.4.3`. */
+  readonly firmware?: string;
+  /** PIV slot, as `9c`. */
+  readonly slot?: string;
+  readonly pinPolicy?: PinPolicy;
+  readonly touchPolicy?: TouchPolicy;
+  /** Whether a certificate chain to a trusted root shows that the key was made on the device. Absent: not known. */
+  readonly attested?: boolean;
+  /** Published weaknesses of this firmware that concern this key, a sentence each. */
+  readonly warnings?: readonly string[];
+}
+
+/** A token as people know it. */
+export interface TokenIdentity {
+  /** `pkcs11` or `yubikey`. */
+  readonly backend: string;
+  readonly label: string;
+  readonly serial: string;
+}
+
+/** Which secret of a token: the user's PIN, the security officer's PIN (PKCS#11), PIV's PUK, PIV's management key. */
+export type TokenSecret = 'pin' | 'so-pin' | 'puk' | 'management-key';
+
+export interface PinQuestion {
+  readonly token: TokenIdentity;
+  readonly secret: TokenSecret;
+  /** True: choose a new one. */
+  readonly isNew: boolean;
+  /** Undefined where the token does not tell without spending a try. */
+  readonly triesLeft: number | undefined;
+  /** The key it is for; undefined for the token as a whole. */
+  readonly key: Pick<KeyInfo, 'keyId' | 'role' | 'gun'> | undefined;
 }
 
 /** Asks a person. Passed down with each call, so that a backend never owns a terminal. */
@@ -35,6 +84,19 @@ export interface Interaction {
     attempt: number,
     signal?: AbortSignal,
   ): Promise<Secret | undefined>;
+  /**
+   * Asks for the passphrase that a key is to be sealed under, twice, checked for length.
+   *
+   * @returns Undefined when nobody can be asked or the person declined.
+   */
+  newPassphrase(
+    key: { readonly keyId?: KeyId | undefined; readonly role: string; readonly gun: string },
+    signal?: AbortSignal,
+  ): Promise<Secret | undefined>;
+  /** @returns Undefined when nobody can be asked or the person declined: then no try is spent. */
+  pin(question: PinQuestion, signal?: AbortSignal): Promise<Secret | undefined>;
+  /** Tells the person that the token waits for a touch; the notice goes when the result is disposed of. */
+  touch(token: TokenIdentity, key: Pick<KeyInfo, 'keyId' | 'role' | 'gun'>): Disposable;
 }
 
 /** Who asks, for how long, and whom to ask back. */
@@ -47,6 +109,8 @@ export interface SignContext {
   readonly deadline?: number | undefined;
   /** For logs and policy: a certificate's subject, a Unix peer. */
   readonly caller: string;
+  /** Whose turn a call takes where a home is shared out between clients; `caller` if absent. */
+  readonly client?: string | undefined;
   readonly interaction?: Interaction | undefined;
   /** Called once when the backend starts the operation proper, after waiting in its queue; splits queue from signing time. */
   readonly onStart?: (() => void) | undefined;
@@ -54,6 +118,9 @@ export interface SignContext {
 
 export interface KeyRequest {
   readonly algorithm: KeyAlgorithm;
+  /** Undefined: P-256 for ecdsa, 3072 bits for rsa. */
+  readonly curve?: 'P-256' | 'P-384';
+  readonly modulusBits?: 2048 | 3072 | 4096;
   readonly role: string;
   readonly gun: string;
   /** For homes that seal keys: the passphrase for this one. Otherwise the home's `PassphraseSource` decides. */
@@ -63,6 +130,18 @@ export interface KeyRequest {
    * given again. Homes that do not know which keys have signed always make a new one.
    */
   readonly reuseUnused?: boolean;
+  /** For tokens. */
+  readonly device?: DeviceRequest;
+}
+
+/** Where on a token a key goes, and how it is guarded. A home that cannot do what is asked refuses: UNSUPPORTED. */
+export interface DeviceRequest {
+  /** PIV slot: `9a`, `9c`, `9d`, `9e`, `82` to `95`; undefined: the home chooses a free one. */
+  readonly slot?: string;
+  /** Without it an occupied slot is KEY_EXISTS. */
+  readonly overwriteSlot?: boolean;
+  readonly pinPolicy?: PinPolicy;
+  readonly touchPolicy?: TouchPolicy;
 }
 
 /** Where a home that seals its keys gets passphrases from. Implemented in `keyring/unlock.ts`. */
@@ -76,9 +155,17 @@ export interface PassphraseSource {
   /**
    * What a new key is sealed under. The caller disposes of it.
    *
+   * @param context With somebody to ask, a person chooses what nobody configured.
    * @throws {SignetError} PASSPHRASE_REQUIRED, CONFIGURATION
    */
-  forNewKey(owner: { readonly role: string; readonly gun: string }): Promise<NewKeyPassphrase>;
+  forNewKey(
+    owner: { readonly keyId?: KeyId; readonly role: string; readonly gun: string },
+    context?: Pick<SignContext, 'interaction' | 'signal'>,
+  ): Promise<NewKeyPassphrase>;
+  /** What the person had kept for this key in the operating system's keyring. The caller disposes of it. */
+  remembered?(keyId: KeyId): Promise<Secret | undefined>;
+  /** What was remembered did not open the key: it is not to be tried again. */
+  forget?(keyId: KeyId): Promise<void>;
 }
 
 export interface NewKeyPassphrase {
@@ -98,6 +185,9 @@ export interface KeyGenerator {
   generate(request: KeyRequest, context: SignContext): Promise<KeyInfo & { readonly publicKey: PublicKey }>;
 }
 
+/** Whose a key is, and how it is guarded where it goes; the latter as in `KeyRequest`. */
+export type ImportRequest = Pick<KeyRequest, 'role' | 'gun' | 'passphrase' | 'device'>;
+
 export interface KeyImporter {
   /**
    * Stores a key made elsewhere. Never overwrites.
@@ -107,7 +197,7 @@ export interface KeyImporter {
    */
   import(
     pkcs8: Uint8Array,
-    owner: { readonly role: string; readonly gun: string },
+    request: ImportRequest,
     context: SignContext,
   ): Promise<KeyInfo & { readonly publicKey: PublicKey }>;
 }
@@ -127,8 +217,69 @@ export interface KeyRemover {
 }
 
 export interface KeyAttester {
-  /** @returns The certificate chain, leaf first, each DER. @throws {SignetError} KEY_NOT_FOUND, UNSUPPORTED */
-  attest(keyId: KeyId, context: SignContext): Promise<readonly Uint8Array[]>;
+  /** @throws {SignetError} KEY_NOT_FOUND, UNSUPPORTED for a key that was not made on the device, INTEGRITY */
+  attest(keyId: KeyId, context: SignContext): Promise<Attestation>;
+}
+
+/** What a device says about a key that was made on it. */
+export interface Attestation {
+  /** Leaf first, each DER; without the root. */
+  readonly chain: readonly Uint8Array[];
+  /** Subject of the root that the chain was verified up to. */
+  readonly root: string;
+  readonly device: KeyDevice;
+}
+
+/** Homes whose keys can be given another role and GUN. */
+export interface KeyRelabeller {
+  /** @throws {SignetError} KEY_NOT_FOUND, UNSUPPORTED, PASSPHRASE_REQUIRED, PIN_REQUIRED, UNAVAILABLE */
+  relabel(keyId: KeyId, owner: { readonly role: string; readonly gun: string }, context: SignContext): Promise<KeyInfo>;
+}
+
+/** Homes whose keys have a passphrase each. */
+export interface PassphraseChanger {
+  /**
+   * Seals a key anew; the old file stays until the new one is durable. The old passphrase must be at hand, also for a key
+   * that is unlocked: who may use a key may not take it away.
+   *
+   * @param newPassphrase Undefined: asked for, after the old one.
+   * @throws {SignetError} KEY_NOT_FOUND, PASSPHRASE_REQUIRED, PASSPHRASE_INCORRECT, INTEGRITY, UNAVAILABLE
+   */
+  changePassphrase(keyId: KeyId, newPassphrase: Secret | undefined, context: SignContext): Promise<void>;
+}
+
+/** The home as a device: what can be done to the token itself. All questions go through the context's `Interaction`. */
+export interface TokenManager {
+  /** Spends no try. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
+  status(): Promise<TokenStatus>;
+  /** Asks for the old PIN (or PUK, SO PIN) and the new one. @throws {SignetError} PIN_INCORRECT, PIN_LOCKED, PIN_REQUIRED, UNSUPPORTED */
+  changePin(secret: Exclude<TokenSecret, 'management-key'>, context: SignContext): Promise<void>;
+  /** Sets a new PIN with the PUK or the SO PIN. @throws {SignetError} as `changePin` */
+  unblockPin(context: SignContext): Promise<void>;
+  /**
+   * Erases the token and gives it a label and new PINs.
+   *
+   * @throws {SignetError} UNSUPPORTED, PIN_INCORRECT
+   */
+  initialise?(label: string, context: SignContext): Promise<void>;
+  /** Ends the login and lets go of the device, so that other programs can have it; the next use takes it back. */
+  release(): Promise<void>;
+}
+
+export interface TokenStatus {
+  readonly identity: TokenIdentity;
+  readonly manufacturer: string;
+  readonly model: string;
+  readonly firmware: string | undefined;
+  readonly modulePath: string;
+  readonly present: boolean;
+  readonly loggedIn: boolean;
+  /** Undefined where it cannot be known without spending a try. */
+  readonly pinTriesLeft: number | undefined;
+  readonly pukTriesLeft: number | undefined;
+  readonly pinLocked: boolean;
+  /** For people: weaknesses of the firmware, what this library version lacks. */
+  readonly warnings: readonly string[];
 }
 
 /** Homes whose keys are sealed under a passphrase. */
@@ -183,4 +334,7 @@ export interface KeyBackend extends AsyncDisposable {
   readonly remover?: KeyRemover;
   readonly attester?: KeyAttester;
   readonly unlocker?: KeyUnlocker;
+  readonly relabeller?: KeyRelabeller;
+  readonly passphrases?: PassphraseChanger;
+  readonly token?: TokenManager;
 }

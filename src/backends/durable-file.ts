@@ -2,10 +2,11 @@
  * Files that are there whole or not at all: temporary file in the same directory, fsync, link, fsync of the directory.
  * And the directories they are in.
  *
- * `link` rather than `rename`, because it never replaces a file that another program made meanwhile.
+ * New files get their name by `link` rather than `rename`, because it never replaces a file that another program made
+ * meanwhile.
  */
 import { randomBytes } from 'node:crypto';
-import { constants, link, mkdir, open, opendir, stat, unlink } from 'node:fs/promises';
+import { constants, link, mkdir, open, opendir, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fromNodeError, SignetError } from '../errors.ts';
 
@@ -27,6 +28,44 @@ const writing = new Set<string>();
  * @throws {SignetError} KEY_EXISTS if `path` exists (nothing was changed), UNAVAILABLE
  */
 export async function createFileDurably(path: string, content: string | Uint8Array): Promise<void> {
+  try {
+    await throughTemporary(path, content, (temporary) => link(temporary, path));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fromNodeError(error, `cannot create ${path}`);
+    throw new SignetError('KEY_EXISTS', `${path} exists`, { cause: error });
+  }
+}
+
+/**
+ * Puts a file of mode 0600 in the place of another, durably. A crash at any moment leaves the old or the new one, whole.
+ *
+ * @param isCurrent Looked at last of all: false leaves everything as it is.
+ * @returns What `isCurrent` said.
+ * @throws {SignetError} UNAVAILABLE; then the old file is there
+ */
+export async function replaceFileDurably(
+  path: string,
+  content: string | Uint8Array,
+  isCurrent: () => Promise<boolean>,
+): Promise<boolean> {
+  let replaced = false;
+  try {
+    await throughTemporary(path, content, async (temporary) => {
+      replaced = await isCurrent();
+      if (replaced) await rename(temporary, path);
+    });
+  } catch (error) {
+    throw fromNodeError(error, `cannot replace ${path}`);
+  }
+  return replaced;
+}
+
+/** @param place Gives the file, which is durable by then, its name. @throws The system's error */
+async function throughTemporary(
+  path: string,
+  content: string | Uint8Array,
+  place: (temporary: string) => Promise<void>,
+): Promise<void> {
   const directory = dirname(path);
   const name = `.signet-${process.pid}-${randomBytes(8).toString('hex')}.tmp`;
   const temporary = join(directory, name);
@@ -39,10 +78,7 @@ export async function createFileDurably(path: string, content: string | Uint8Arr
     } finally {
       await file.close();
     }
-    await link(temporary, path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fromNodeError(error, `cannot create ${path}`);
-    throw new SignetError('KEY_EXISTS', `${path} exists`, { cause: error });
+    await place(temporary);
   } finally {
     await unlink(temporary).catch(() => undefined); // gone already, or collected at the next start
     writing.delete(name);
@@ -62,7 +98,8 @@ export async function removeFileDurably(path: string): Promise<boolean> {
   return true;
 }
 
-async function syncDirectory(path: string): Promise<void> {
+/** Makes the names in a directory durable. @throws {SignetError} UNAVAILABLE */
+export async function syncDirectory(path: string): Promise<void> {
   try {
     const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
     try {

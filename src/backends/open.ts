@@ -6,10 +6,16 @@ import type { KeyBackend, PassphraseSource } from './backend.ts';
 import type { Pkcs11Uri } from './pkcs11/uri.ts';
 import type { DatabaseOptions } from './sql/open-database.ts';
 
-export type StorageOptions =
-  | { readonly backend: 'file'; readonly path: string; readonly unlockedTtlMs: number; readonly unlockedMax: number }
-  | { readonly backend: 'memory' }
-  | SqlStorageOptions;
+export type StorageOptions = FileStorageOptions | { readonly backend: 'memory' } | SqlStorageOptions;
+
+export interface FileStorageOptions {
+  readonly backend: 'file';
+  readonly path: string;
+  /** True: made when the first key is stored, not at once. */
+  readonly mayBeMissing?: boolean;
+  readonly unlockedTtlMs: number;
+  readonly unlockedMax: number;
+}
 
 export interface SqlStorageOptions extends DatabaseOptions {
   readonly defaultAlias: string;
@@ -25,6 +31,8 @@ export interface TokenOptions {
   readonly uri: Pkcs11Uri & { readonly modulePath: string };
   /** File with the PIN, absolute; undefined: a person unlocks the token. */
   readonly pinFile: string | undefined;
+  /** Processes that the module is loaded in, at least 1. */
+  readonly hosts: number;
 }
 
 export interface OpenTokenContext {
@@ -57,6 +65,7 @@ export async function openStorage(options: StorageOptions, context: OpenContext)
       const { FileBackend } = await import('./file/file-backend.ts');
       return FileBackend.open({
         path: options.path,
+        mayBeMissing: options.mayBeMissing ?? false,
         passphrases: await context.passphrases(),
         unlocked: unlockedBounds(options),
         onUnreadable: context.onUnreadable,

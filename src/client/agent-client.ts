@@ -6,22 +6,44 @@ import { DETAILS_TRAILER, decodeErrorInfo } from '../rpc/error-info.ts';
 import type {
   AgentKey,
   AgentPublicKey,
+  AttestKeyResponse,
+  ChangePassphraseRequest,
+  ChangePinRequest,
+  ExportKeyResponse,
+  ForgetRequest,
+  ForgetResponse,
   GenerateKeyRequest,
+  ImportKeyRequest,
+  InitialiseTokenRequest,
+  InteractionEvent,
+  InteractionReply,
   KeyIdRequest,
+  ListTokensResponse,
   LockResponse,
+  RelabelKeyRequest,
+  RememberRequest,
   RemoveKeyResponse,
+  SerialRequest,
   SignRequest,
   SignResponse,
   StatusResponse,
   UnlockRequest,
 } from '../rpc/messages.ts';
+import { type AgentInteraction, type InteractionHandlers, openInteraction } from './interaction.ts';
+import { checkSocketOwner } from './socket-owner.ts';
 
 /** Calls without a limit of their own end after this, milliseconds. */
 const DEFAULT_TIMEOUT_MS = 30_000;
+/** As the daemon has it: a person is asked. */
+const INTERACTIVE_TIMEOUT_MS = 5 * 60_000;
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number;
+  /** Session of an interaction: questions that come up are asked there. */
+  readonly interaction?: string | undefined;
+  /** Absolute path of the trust directory that takes the place of the configured storage. */
+  readonly trustDir?: string | undefined;
 }
 
 const AgentStub = makeGenericClientConstructor(AGENT, 'Agent');
@@ -34,7 +56,6 @@ const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
   5: 'KEY_NOT_FOUND',
   7: 'PERMISSION_DENIED',
   8: 'OVERLOADED',
-  12: 'UNSUPPORTED',
   14: 'UNAVAILABLE',
   16: 'UNAUTHENTICATED',
 };
@@ -42,6 +63,7 @@ const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
 export class AgentClient implements Disposable {
   readonly #client: Client;
   readonly #socket: string;
+  #ownerCheck: Promise<void> | undefined;
 
   /** Does not connect yet: the first call does. */
   constructor(socketPath: string) {
@@ -50,6 +72,8 @@ export class AgentClient implements Disposable {
       // One's own daemon on the same machine: no proxy, no service configuration from DNS.
       'grpc.enable_http_proxy': 0,
       'grpc.service_config_disable_resolution': 1,
+      // A connection of its own: interactions belong to it, and the back-off of another client does not delay it.
+      'grpc.use_local_subchannel_pool': 1,
     });
   }
 
@@ -57,29 +81,46 @@ export class AgentClient implements Disposable {
     return this.#unary('Status', {}, options);
   }
 
-  async *listKeys(options: CallOptions = {}): AsyncIterable<AgentKey> {
-    const { path, requestSerialize, responseDeserialize } = this.#method('ListKeys');
-    const call = this.#client.makeServerStreamRequest<unknown, AgentKey>(
+  /** Opens a session in which this client's calls can ask a person. */
+  async interact(handlers: InteractionHandlers): Promise<AgentInteraction> {
+    await this.#checkOwner();
+    const { path, requestSerialize, responseDeserialize } = this.#method('Interact');
+    const stream = this.#client.makeBidiStreamRequest<InteractionReply, InteractionEvent>(
       path,
       requestSerialize,
-      responseDeserialize as (bytes: Buffer) => AgentKey,
-      {},
-      new Metadata(),
+      responseDeserialize as (bytes: Buffer) => InteractionEvent,
+    );
+    return openInteraction(stream, handlers, (error) => this.#normalise(error));
+  }
+
+  listKeys(options?: CallOptions): AsyncIterable<AgentKey> {
+    return this.#stream('ListKeys', {}, options);
+  }
+
+  async *#stream<Request, Item>(name: string, request: Request, options: CallOptions = {}): AsyncIterable<Item> {
+    await this.#checkOwner();
+    const { path, requestSerialize, responseDeserialize } = this.#method(name);
+    const call = this.#client.makeServerStreamRequest<Request, Item>(
+      path,
+      requestSerialize,
+      responseDeserialize as (bytes: Buffer) => Item,
+      request,
+      metadataOf(options),
     );
     const abort = () => call.cancel();
     options.signal?.addEventListener('abort', abort, { once: true });
     if (options.signal?.aborted) abort();
     // A listing may be long: what counts is the time without a sign of life.
-    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const timeoutMs = timeoutOf(options);
     let isSilent = false;
     const silence = setTimeout(() => {
       isSilent = true;
       call.cancel();
     }, timeoutMs);
     try {
-      for await (const key of call) {
+      for await (const item of call) {
         silence.refresh();
-        yield key as AgentKey;
+        yield item as Item;
       }
     } catch (error) {
       if (!isSilent) throw this.#normalise(error);
@@ -121,6 +162,55 @@ export class AgentClient implements Disposable {
     return this.#unary<KeyIdRequest, LockResponse>('Lock', { key_id: keyId }, options);
   }
 
+  importKey(request: ImportKeyRequest, options?: CallOptions): Promise<AgentKey> {
+    return this.#unary('ImportKey', request, options);
+  }
+
+  exportKey(keyId: string, options?: CallOptions): Promise<ExportKeyResponse> {
+    return this.#unary<KeyIdRequest, ExportKeyResponse>('ExportKey', { key_id: keyId }, options);
+  }
+
+  changePassphrase(request: ChangePassphraseRequest, options?: CallOptions): Promise<object> {
+    return this.#unary('ChangePassphrase', request, options);
+  }
+
+  relabelKey(request: RelabelKeyRequest, options?: CallOptions): Promise<AgentKey> {
+    return this.#unary('RelabelKey', request, options);
+  }
+
+  attestKey(keyId: string, options?: CallOptions): Promise<AttestKeyResponse> {
+    return this.#unary<KeyIdRequest, AttestKeyResponse>('AttestKey', { key_id: keyId }, options);
+  }
+
+  remember(request: RememberRequest, options?: CallOptions): Promise<object> {
+    return this.#unary('Remember', request, options);
+  }
+
+  forget(request: ForgetRequest, options?: CallOptions): Promise<ForgetResponse> {
+    return this.#unary('Forget', request, options);
+  }
+
+  listTokens(options?: CallOptions): Promise<ListTokensResponse> {
+    return this.#unary('ListTokens', {}, options);
+  }
+
+  changePin(request: ChangePinRequest, options?: CallOptions): Promise<object> {
+    return this.#unary('ChangePin', request, options);
+  }
+
+  /** @param serial '' where only one token is configured. */
+  unblockPin(serial: string, options?: CallOptions): Promise<object> {
+    return this.#unary<SerialRequest, object>('UnblockPin', { serial }, options);
+  }
+
+  initialiseToken(request: InitialiseTokenRequest, options?: CallOptions): Promise<object> {
+    return this.#unary('InitialiseToken', request, options);
+  }
+
+  stop(options?: CallOptions): Promise<object> {
+    return this.#unary('Stop', {}, options);
+  }
+
   [Symbol.dispose](): void {
     this.#client.close();
   }
@@ -131,7 +221,16 @@ export class AgentClient implements Disposable {
     return definition;
   }
 
-  #unary<Request, Response>(name: string, request: Request, options: CallOptions = {}): Promise<Response> {
+  #checkOwner(): Promise<void> {
+    this.#ownerCheck ??= checkSocketOwner(this.#socket).catch((error: unknown) => {
+      this.#ownerCheck = undefined;
+      throw error;
+    });
+    return this.#ownerCheck;
+  }
+
+  async #unary<Request, Response>(name: string, request: Request, options: CallOptions = {}): Promise<Response> {
+    await this.#checkOwner();
     const { path, requestSerialize, responseDeserialize } = this.#method(name);
     return new Promise((resolve, reject) => {
       if (options.signal?.aborted) {
@@ -144,7 +243,8 @@ export class AgentClient implements Disposable {
         requestSerialize,
         responseDeserialize as (bytes: Buffer) => Response,
         request,
-        { deadline: Date.now() + (options.timeoutMs ?? DEFAULT_TIMEOUT_MS) },
+        metadataOf(options),
+        { deadline: Date.now() + timeoutOf(options) },
         (error, response) => {
           options.signal?.removeEventListener('abort', abort);
           if (error !== null) reject(this.#normalise(error));
@@ -175,6 +275,21 @@ export class AgentClient implements Disposable {
         cause: error,
       });
     }
+    if (code === 12) {
+      const hint = 'restart it: it is of another version';
+      return new SignetError('UNSUPPORTED', 'the running signetd does not know this call', { hint, cause: error });
+    }
     return new SignetError(CODE_OF_STATUS[code] ?? 'INTERNAL', details, { cause: error });
   }
+}
+
+function timeoutOf({ timeoutMs, interaction }: CallOptions): number {
+  return timeoutMs ?? (interaction === undefined ? DEFAULT_TIMEOUT_MS : INTERACTIVE_TIMEOUT_MS);
+}
+
+function metadataOf({ interaction, trustDir }: CallOptions): Metadata {
+  const metadata = new Metadata();
+  if (interaction !== undefined) metadata.set('signet-interaction', interaction);
+  if (trustDir !== undefined) metadata.set('signet-trust-dir-bin', Buffer.from(trustDir));
+  return metadata;
 }

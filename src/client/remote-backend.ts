@@ -30,7 +30,20 @@ export class RemoteBackend implements KeyBackend {
     this.#agent = new AgentClient(socketPath);
     this.generator = {
       algorithms: ['ecdsa', 'ed25519', 'rsa'],
-      generate: async (request, context) => {
+      generate: async ({ algorithm, role, gun, passphrase, curve = '', modulusBits = 0, device = {} }, context) => {
+        const { slot = '', overwriteSlot = false, pinPolicy = '', touchPolicy = '' } = device;
+        const request = {
+          algorithm,
+          role,
+          gun,
+          curve,
+          modulus_bits: modulusBits,
+          slot,
+          overwrite_slot: overwriteSlot,
+          pin_policy: pinPolicy,
+          touch_policy: touchPolicy,
+          ...(passphrase !== undefined && { passphrase: passphrase.bytes() }),
+        };
         const key = toKeyInfo(await this.#agent.generateKey(request, { signal: context.signal }));
         if (key.publicKey === undefined) throw new SignetError('INTERNAL', 'the daemon made a key and did not show it');
         return { ...key, publicKey: key.publicKey };

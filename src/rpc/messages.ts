@@ -75,14 +75,40 @@ export interface AgentKey {
   readonly needs_touch: boolean;
   readonly needs_passphrase: boolean;
   readonly public_key: AgentPublicKey | null;
+  readonly last_used_ms: number;
+  readonly device: DeviceMessage | null;
+  readonly passed_over: readonly string[];
+}
+export interface DeviceMessage {
+  readonly serial: string;
+  readonly label: string;
+  readonly firmware: string;
+  readonly slot: string;
+  readonly pin_policy: string;
+  readonly touch_policy: string;
+  readonly attested: string;
+  readonly warnings: readonly string[];
 }
 export interface KeyIdRequest {
   readonly key_id: string;
 }
-export interface GenerateKeyRequest {
-  readonly algorithm: string;
+/** What GenerateKey and ImportKey have in common; absent fields take proto3's defaults. */
+export interface PlaceMessage {
   readonly role: string;
   readonly gun: string;
+  readonly backend?: string;
+  readonly serial?: string;
+  readonly passphrase?: Uint8Array;
+  readonly slot?: string;
+  readonly overwrite_slot?: boolean;
+  readonly pin_policy?: string;
+  readonly touch_policy?: string;
+}
+export interface GenerateKeyRequest extends PlaceMessage {
+  readonly algorithm: string;
+  readonly curve?: string;
+  readonly modulus_bits?: number;
+  readonly require_hardware?: boolean;
 }
 export interface RemoveKeyResponse {
   readonly removed: boolean;
@@ -103,4 +129,122 @@ export interface UnlockRequest {
 }
 export interface LockResponse {
   readonly locked: number;
+}
+
+export interface InteractionReply {
+  readonly prompt_id: number;
+  readonly answer?: 'secret' | 'declined';
+  readonly secret?: Uint8Array;
+  readonly declined?: boolean;
+}
+export interface InteractionEvent {
+  readonly prompt_id: number;
+  readonly event?: 'session' | 'question' | 'touch' | 'done' | 'progress';
+  readonly session?: string;
+  readonly question?: QuestionMessage;
+  readonly touch?: TouchMessage;
+  readonly done?: boolean;
+  readonly progress?: ProgressMessage;
+}
+export interface QuestionMessage {
+  readonly kind: string;
+  readonly key_id: string;
+  readonly role: string;
+  readonly gun: string;
+  readonly token: TokenMessage | null;
+  readonly attempt: number;
+  readonly tries_left: number;
+}
+export interface TokenMessage {
+  readonly backend: string;
+  readonly label: string;
+  readonly serial: string;
+}
+export interface TouchMessage {
+  readonly token: TokenMessage | null;
+  readonly key_id: string;
+  readonly role: string;
+  readonly gun: string;
+}
+export interface ProgressMessage {
+  readonly done: number;
+  readonly total: number;
+}
+export interface ImportKeyRequest extends PlaceMessage {
+  readonly pkcs8: Uint8Array;
+}
+export interface ExportKeyResponse {
+  readonly pem: string;
+}
+export interface ChangePassphraseRequest {
+  readonly key_id: string;
+  readonly new_passphrase: Uint8Array;
+}
+export interface RelabelKeyRequest {
+  readonly key_id: string;
+  readonly role: string;
+  readonly gun: string;
+}
+export interface AttestKeyResponse {
+  readonly chain: readonly Uint8Array[];
+  readonly root: string;
+  readonly device: DeviceMessage | null;
+}
+export interface RememberRequest {
+  readonly key_id: string;
+  readonly serial: string;
+  readonly secret: Uint8Array;
+}
+export interface ForgetRequest {
+  readonly key_id: string;
+  readonly serial: string;
+}
+export interface ForgetResponse {
+  readonly forgotten: boolean;
+}
+export interface ListTokensResponse {
+  readonly tokens: readonly TokenStatusMessage[];
+}
+export interface TokenStatusMessage {
+  readonly token: TokenMessage | null;
+  readonly manufacturer: string;
+  readonly model: string;
+  readonly firmware: string;
+  readonly module_path: string;
+  readonly present: boolean;
+  readonly logged_in: boolean;
+  readonly pin_tries_left: number;
+  readonly puk_tries_left: number;
+  readonly pin_locked: boolean;
+  readonly warnings: readonly string[];
+  readonly location: string;
+  readonly problem: string;
+}
+export interface ChangePinRequest {
+  readonly serial: string;
+  readonly secret: string;
+}
+export interface SerialRequest {
+  readonly serial: string;
+}
+export interface InitialiseTokenRequest {
+  readonly serial: string;
+  readonly label: string;
+}
+export interface BackupRequest {
+  readonly passphrase: Uint8Array;
+}
+export interface BackupPart {
+  readonly archive: Uint8Array;
+  readonly progress: ProgressMessage | null;
+}
+export interface RestorePart {
+  readonly part?: 'options' | 'archive';
+  readonly options?: { readonly passphrase: Uint8Array; readonly replace: boolean; readonly dry_run: boolean };
+  readonly archive?: Uint8Array;
+}
+export interface RestoreResponse {
+  readonly restored: readonly string[];
+  readonly unchanged: readonly string[];
+  readonly replaced: readonly string[];
 }

@@ -90,6 +90,11 @@ const handlers = {
     loggedIn = false;
     return reply(id, state());
   },
+  generate: async (id) => {
+    log('generate');
+    await new Promise((resolve) => setTimeout(resolve, plan().delayMs ?? 0));
+    return reply(id, key);
+  },
   sign: async (id) => {
     log('sign');
     const how = misbehaviours[plan().sign];

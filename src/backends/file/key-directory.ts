@@ -56,18 +56,27 @@ interface Place {
 
 export class KeyDirectory {
   readonly path: string;
+  readonly #mayBeMissing: boolean;
   /** Of a key that has several copies there, the first is read. */
   #legacy = new Map<KeyId, Place[]>();
   #legacyReadAt = Number.NEGATIVE_INFINITY;
   readonly #legacyRefresh = new SingleFlight<string, void>();
 
-  constructor(path: string) {
+  /** @param options.mayBeMissing A missing directory is one without keys, until the first is stored. */
+  constructor(path: string, options: { readonly mayBeMissing: boolean } = { mayBeMissing: false }) {
     this.path = path;
+    this.#mayBeMissing = options.mayBeMissing;
+  }
+
+  /** To be called before anything is written. @throws {SignetError} as `verify` */
+  async prepare(): Promise<void> {
+    if (this.#mayBeMissing) await this.create();
+    else await this.verify();
   }
 
   /**
-   * Makes the directory if it is missing. Only at start: one that went away later, an unmounted volume, must not be
-   * replaced by an empty one.
+   * Makes the directory if it is missing. Otherwise only at start: one that went away later, an unmounted volume, must not
+   * be replaced by an empty one.
    *
    * @throws {SignetError} as `verify`
    */
@@ -109,8 +118,11 @@ export class KeyDirectory {
 
   /** @throws {SignetError} UNAVAILABLE if the directory is gone or cannot be read */
   async check(): Promise<void> {
-    const stats = await this.#stat();
-    if (!stats.isDirectory()) throw new SignetError('UNAVAILABLE', `${this.path} is not a directory`);
+    const stats = await this.#stat().catch((error: unknown) => {
+      if (this.#mayBeMissing && isMissing(error)) return undefined;
+      throw error;
+    });
+    if (stats?.isDirectory() === false) throw new SignetError('UNAVAILABLE', `${this.path} is not a directory`);
   }
 
   /** The path a new key gets. */
@@ -195,7 +207,8 @@ export class KeyDirectory {
         if (place !== undefined && place.path === this.pathOf(place.keyId)) yield place;
       }
     } catch (error) {
-      throw fromNodeError(error, `cannot read the key directory ${this.path}`);
+      const failure = fromNodeError(error, `cannot read the key directory ${this.path}`);
+      if (!this.#mayBeMissing || !isMissing(failure)) throw failure;
     }
     await this.#refreshLegacy();
     for (const [place] of this.#legacy.values()) if (place !== undefined) yield place;
@@ -256,6 +269,10 @@ export class KeyDirectory {
       throw fromNodeError(error, `cannot read the key directory ${this.path}`);
     }
   }
+}
+
+function isMissing(error: unknown): boolean {
+  return ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
 }
 
 async function* inBatches<Item>(items: AsyncIterable<Item>, size: number): AsyncIterable<readonly Item[]> {

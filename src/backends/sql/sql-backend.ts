@@ -257,7 +257,7 @@ export class SqlBackend implements KeyBackend {
       if (pending !== undefined) return this.#describe(pending);
     }
     // Made before the lock is taken: deriving a key takes longer than everything that must be alone.
-    const key = await PrivateKey.generate(request.algorithm);
+    const key = await PrivateKey.generate(request.algorithm, request);
     return this.#insert(key, request, request.reuseUnused ?? false, context);
   }
 

@@ -61,7 +61,7 @@ async function candidatesFor(passphrases: ConfiguredPassphrases, role: string): 
 }
 
 async function newKey(passphrases: ConfiguredPassphrases, role = 'timestamp'): Promise<[string, number]> {
-  const { passphrase, iterations } = await passphrases.forNewKey({ role });
+  const { passphrase, iterations } = await passphrases.forNewKey({ role, gun: '' });
   return [Buffer.from(passphrase.bytes()).toString(), iterations];
 }
 
@@ -128,7 +128,7 @@ describe('a new key is sealed under', () => {
   });
 
   it('nothing where nothing is configured: that is PASSPHRASE_REQUIRED', async () => {
-    await refused((await open()).forNewKey({ role: 'root' }), {
+    await refused((await open()).forNewKey({ role: 'root', gun: '' }), {
       code: 'PASSPHRASE_REQUIRED',
       message: 'no passphrase is configured for new keys',
       hint: 'set storage.default_alias and its variable, or storage.passphrase_file',

@@ -9,6 +9,7 @@ import { PrivateKey } from '../../../../src/crypto/private-key.ts';
 import { verifySignature } from '../../../../src/crypto/public-key.ts';
 import { Secret } from '../../../../src/crypto/secret.ts';
 import { type ErrorCode, SignetError } from '../../../../src/errors.ts';
+import { NOBODY } from '../../../support/interaction.ts';
 import { keyFileText, listedPassphrases, writeKeyFile } from '../../../support/key-files.ts';
 import { Resources } from '../../../support/resources.ts';
 import { temporaryDirectory } from '../../../support/temp.ts';
@@ -42,6 +43,7 @@ function person(answers: readonly string[]): Interaction & { readonly attempts: 
   const attempts: number[] = [];
   const given: Secret[] = [];
   return {
+    ...NOBODY,
     attempts,
     given,
     passphrase: async (_key, attempt) => {

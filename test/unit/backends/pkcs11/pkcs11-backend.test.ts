@@ -148,21 +148,6 @@ describe('a token host', () => {
     expect((await fake.log()).filter((line) => line === 'sign')).toHaveLength(2);
   });
 
-  it('has a queue of bounded length', async () => {
-    const { backend, sign } = await openWithKey();
-    await fake.plan({ sign: 'hang' });
-    const outcomes = Array.from({ length: 4200 }, () => failure(sign()));
-    const first = await Promise.race(outcomes);
-    expect(first).toMatchObject({
-      code: 'OVERLOADED',
-      message: 'too many requests wait for the token of pkcs11:token=fake',
-    });
-    process.kill(backend.hostPid ?? 0, 'SIGKILL');
-    const codes = (await Promise.all(outcomes)).map(({ code }) => code);
-    expect(codes.filter((code) => code === 'OVERLOADED')).toHaveLength(4200 - 4096 - 4);
-    expect(new Set(codes)).toEqual(new Set(['OVERLOADED', 'UNAVAILABLE']));
-  });
-
   it('gets neither passphrases nor flags for Node from the environment', async () => {
     // A host that took these over would not start at all.
     const env = { FAKE_HOST: `${fake.directory}/plan.json`, NODE_OPTIONS: '--no-such-flag', NOTARY_SIGNER_A: 'x' };

@@ -1,0 +1,61 @@
+/** Configuration → the homes of keys, with what they need of the daemon: the log, the environment, passphrases. */
+import { join } from 'node:path';
+import type { KeyBackend } from '../backends/backend.ts';
+import { type OpenContext, openToken } from '../backends/open.ts';
+import { aliasVariable, ConfiguredPassphrases, passphraseOfAlias } from '../keyring/unlock.ts';
+import type { Config } from './config.ts';
+import { describeError, type LogHandle } from './log.ts';
+
+export interface HomesOptions {
+  readonly config: Config;
+  readonly log: LogHandle;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** What a storage needs of the daemon. @param passphrases Asked for only by homes that seal each key. */
+export function storageContext({ env, log }: HomesOptions, passphrases: OpenContext['passphrases']): OpenContext {
+  const { logger } = log;
+  return {
+    passphrases,
+    passphraseOfAlias: (alias) => passphraseOfAlias(env, alias),
+    variableOfAlias: aliasVariable,
+    onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),
+    onError: (what, error) => logger.error(describeError(error, logger), what),
+  };
+}
+
+/** In the order of the configuration. @throws {SignetError} CONFIGURATION; then none stays open */
+export async function openTokens({ config, env, log: { logger } }: HomesOptions): Promise<KeyBackend[]> {
+  const tokens: KeyBackend[] = [];
+  try {
+    for (const options of config.tokens) {
+      const token = await openToken(options, {
+        env,
+        onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),
+        onEvent: (what, error) => {
+          if (error === undefined) logger.info(what);
+          else logger.warn(describeError(error, logger), what);
+        },
+      });
+      tokens.push(token);
+    }
+    return tokens;
+  } catch (error) {
+    for (const token of tokens) await token[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Where the file backend's keys get their passphrases. @throws {SignetError} CONFIGURATION */
+export async function openPassphrases(config: Config, env: NodeJS.ProcessEnv): Promise<ConfiguredPassphrases> {
+  const { storage } = config;
+  const file = storage.backend === 'file' ? storage : undefined;
+  const home = env['HOME'];
+  return ConfiguredPassphrases.open({
+    env,
+    alias: file?.defaultAlias,
+    passphraseFile: file?.passphraseFile,
+    randomFile: home ? join(home, '.signet', 'secrets', 'passphrase') : undefined,
+    kdfIterations: file?.kdfIterations,
+  });
+}

@@ -1,0 +1,50 @@
+/** What node:crypto's X509Certificate does not tell about a certificate (RFC 5280 §4.1). */
+import type { X509Certificate } from 'node:crypto';
+import { contextTag, DER_TAG, DerReader } from '../crypto/der.ts';
+
+const BOOLEAN = 0x01;
+
+export interface CertificateExtension {
+  /** Dotted decimal. */
+  readonly oid: string;
+  readonly isCritical: boolean;
+  /** DER inside `extnValue`. */
+  readonly value: Uint8Array;
+}
+
+/** @returns The OID of `signatureAlgorithm`. @throws {SignetError} INVALID_ARGUMENT */
+export function signatureAlgorithmOf(certificate: X509Certificate): string {
+  const outer = reader(certificate.raw).readSequence('certificate');
+  outer.read(DER_TAG.SEQUENCE, 'tbsCertificate');
+  return outer.readSequence('signatureAlgorithm').readOid('algorithm');
+}
+
+/** @throws {SignetError} INVALID_ARGUMENT */
+export function extensionsOf(certificate: X509Certificate): CertificateExtension[] {
+  const tbs = reader(certificate.raw).readSequence('certificate').readSequence('tbsCertificate');
+  const last = contextTag(3, 'constructed');
+  for (let tag = tbs.peekTag(); tag !== undefined && tag !== last; tag = tbs.peekTag()) tbs.read(tag, 'field');
+  const explicit = tbs.readOptional(last, 'extensions');
+  if (explicit === undefined) return [];
+  const list = tbs.inside(explicit).readSequence('extensions');
+  const extensions: CertificateExtension[] = [];
+  while (list.peekTag() !== undefined) {
+    const extension = list.readSequence('extension');
+    const oid = extension.readOid('extnID');
+    const critical = extension.readOptional(BOOLEAN, 'critical');
+    const value = extension.read(DER_TAG.OCTET_STRING, 'extnValue');
+    extensions.push({ oid, isCritical: critical?.[0] === 0xff, value });
+  }
+  return extensions;
+}
+
+/** @returns `pathLenConstraint` of BasicConstraints; undefined if there is none. @throws {SignetError} INVALID_ARGUMENT */
+export function pathLengthOf(basicConstraints: Uint8Array): number | undefined {
+  const fields = reader(basicConstraints).readSequence('BasicConstraints');
+  fields.readOptional(BOOLEAN, 'cA');
+  return fields.peekTag() === undefined ? undefined : fields.readSmallUnsigned('pathLenConstraint');
+}
+
+function reader(der: Uint8Array): DerReader {
+  return new DerReader(der, { what: 'certificate', code: 'INVALID_ARGUMENT' });
+}
