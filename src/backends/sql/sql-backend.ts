@@ -33,6 +33,7 @@ import { DerivationThreads } from './derivation-threads.ts';
 import { type KeyRow, KeyTable } from './key-table.ts';
 import { LastUsed } from './last-used.ts';
 import { RowCache } from './row-cache.ts';
+import { RowReader } from './row-reader.ts';
 import { checkSchema } from './schema.ts';
 
 /**
@@ -40,6 +41,8 @@ import { checkSchema } from './schema.ts';
  * hardly more keys in a second, and keys in use would wait for them.
  */
 const DERIVATIONS_AT_ONCE = Math.min(Math.max(availableParallelism() - 1, 1), 4);
+/** Handed to the threads beyond those, so that none of them waits for the event loop to bring it the next one. */
+const DERIVATIONS_AHEAD = 1;
 /** Keys of each alias that are opened at start, to see whether its passphrase is the right one. */
 const CHECKED_KEYS = 5;
 /** Tells other daemons that a row changed; the payload is the key ID. */
@@ -79,8 +82,8 @@ export class SqlBackend implements KeyBackend {
   readonly #unlocked: UnlockedKeys<undefined>;
   readonly #lastUsed: LastUsed;
   readonly #opening = new SingleFlight<KeyId, PrivateKey>();
-  readonly #derivations = pLimit(DERIVATIONS_AT_ONCE);
-  readonly #threads = new DerivationThreads();
+  readonly #derivations = pLimit(DERIVATIONS_AT_ONCE + DERIVATIONS_AHEAD);
+  readonly #threads = new DerivationThreads(DERIVATIONS_AT_ONCE);
   #listening: AsyncDisposable | undefined;
 
   private constructor(options: SqlBackendOptions) {
@@ -91,7 +94,7 @@ export class SqlBackend implements KeyBackend {
     this.#table = new KeyTable(database);
     this.#unlocked = new UnlockedKeys(unlocked);
     this.#rows = new RowCache({
-      source: this.#table,
+      source: new RowReader(this.#table),
       maxAgeMs: revalidateMs,
       max: unlocked.max,
       onGone: (keyId) => this.#unlocked.drop(keyId),
