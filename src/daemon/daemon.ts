@@ -105,6 +105,8 @@ export class Daemon {
       variableOfAlias: aliasVariable,
       onUnreadable: (what, error) => log.logger.warn({ what, ...describeError(error, log.logger) }, 'not a usable key'),
       onError: (what, error) => log.logger.error(describeError(error, log.logger), what),
+      // Once, however many workers there are.
+      onAdvice: (advice, hint) => cluster.isWorker || log.logger.warn({ hint }, advice),
     });
     const tokens = await openTokens(options).catch(async (error: unknown) => {
       await storage[Symbol.asyncDispose]();
@@ -200,7 +202,7 @@ export class Daemon {
 
   async #start(): Promise<void> {
     const { config, native, serves } = this.#options;
-    this.metrics.watch(this.keyring);
+    this.metrics.watch(this.keyring, { countsKeys: serves.metrics });
     // A token may be plugged in later; storage that cannot be reached is a mistake to tell now.
     const storage = await this.keyring.storage.health();
     if (!storage.ready) throw new SignetError('UNAVAILABLE', storage.reason);
