@@ -53,6 +53,8 @@ export interface OpenContext {
   readonly onUnreadable: (what: string, error: SignetError) => void;
   /** Failures that no caller is told. */
   readonly onError: (what: string, error: unknown) => void;
+  /** What the operator should do, though nothing fails, and how. */
+  readonly onAdvice: (advice: string, hint: string) => void;
 }
 
 /** Less would mean opening a key several times for one call. */
@@ -109,6 +111,7 @@ async function openSql(options: SqlStorageOptions, context: OpenContext): Promis
       lastUsedMs: options.lastUsedMs,
       onUnreadable: context.onUnreadable,
       onError: context.onError,
+      onAdvice: context.onAdvice,
     });
   } catch (error) {
     await database[Symbol.asyncDispose]();

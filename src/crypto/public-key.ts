@@ -65,8 +65,17 @@ export function toKeyObject(key: PublicKey): KeyObject {
   return object;
 }
 
+/** What was worked out before: for EC it costs OpenSSL as much as reading the key. */
+const known = new WeakMap<KeyObject, PublicKey>();
+
 /** The public half of a node:crypto key, private or public. @throws {SignetError} UNSUPPORTED */
 export function publicKeyOf(object: KeyObject): PublicKey {
+  const publicKey = known.get(object) ?? workOutPublicKey(object);
+  known.set(object, publicKey);
+  return publicKey;
+}
+
+function workOutPublicKey(object: KeyObject): PublicKey {
   const algorithm = algorithmOfKeyObject(object);
   if (algorithm === undefined)
     throw new SignetError('UNSUPPORTED', `keys of type ${object.asymmetricKeyType} are not supported`);

@@ -1,4 +1,5 @@
 /** Configuration → the homes of keys, with what they need of the daemon: the log, the environment, passphrases. */
+import cluster from 'node:cluster';
 import { join } from 'node:path';
 import type { KeyBackend } from '../backends/backend.ts';
 import { type OpenContext, openToken } from '../backends/open.ts';
@@ -21,6 +22,8 @@ export function storageContext({ env, log }: HomesOptions, passphrases: OpenCont
     variableOfAlias: aliasVariable,
     onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),
     onError: (what, error) => logger.error(describeError(error, logger), what),
+    // Once, however many workers there are.
+    onAdvice: (advice, hint) => cluster.isWorker || logger.warn({ hint }, advice),
   };
 }
 

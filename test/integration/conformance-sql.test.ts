@@ -61,6 +61,9 @@ for (const backend of ['mysql', 'postgres', 'sqlite3'] as const) {
           onError: (what, error) => {
             throw new Error(what, { cause: error });
           },
+          onAdvice: (advice) => {
+            throw new Error(advice);
+          },
         });
       let opened = await open();
       return {

@@ -9,7 +9,7 @@ const SLOW = 1_000_000;
 
 let threads: DerivationThreads;
 beforeEach(() => {
-  threads = new DerivationThreads();
+  threads = new DerivationThreads(2);
 });
 afterEach(() => threads[Symbol.asyncDispose]());
 
@@ -43,6 +43,21 @@ describe('DerivationThreads', () => {
       message: 'a key derivation died',
     });
     expect(await threads.derive(passphrase, salt, 1, 16)).toHaveLength(16);
+  });
+
+  it('starts no more threads than allowed, and none while one is idle', async () => {
+    const started: unknown[] = [];
+    const onWorker = (worker: unknown) => started.push(worker);
+    process.on('worker', onWorker);
+    try {
+      await threads.derive(passphrase, salt, 1, 16);
+      await threads.derive(passphrase, salt, 1, 16);
+      expect(started).toHaveLength(1);
+      await Promise.all(Array.from({ length: 8 }, () => threads.derive(passphrase, salt, 1, 16)));
+      expect(started).toHaveLength(2);
+    } finally {
+      process.off('worker', onWorker);
+    }
   });
 
   it('fails what is under way when it is disposed of', async () => {
