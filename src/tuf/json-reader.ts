@@ -53,7 +53,7 @@ export class JsonReader {
     const value = this.#members.get(name);
     if (typeof value !== 'number') return this.fail(`has no number ${name}`);
     if (!Number.isSafeInteger(value) || value < minimum) this.fail(`has a ${name} out of range`);
-    return value + 0; // no -0
+    return value;
   }
 
   object(name: string): JsonObject {
