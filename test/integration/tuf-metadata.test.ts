@@ -11,7 +11,7 @@ import type { Change } from '../../src/tuf/change.ts';
 import { parseCustom } from '../../src/tuf/change-file.ts';
 import { fileMetaOf } from '../../src/tuf/file-meta.ts';
 import { parseJson } from '../../src/tuf/json.ts';
-import { listTargets } from '../../src/tuf/lookup.ts';
+import { authorityFor, listTargets } from '../../src/tuf/lookup.ts';
 import { encodeMetadata, type Metadata, parseTimestamp } from '../../src/tuf/metadata.ts';
 import { newTargets, nextSnapshot, nextVersion } from '../../src/tuf/next-version.ts';
 import type { RoleAuthority } from '../../src/tuf/role-keys.ts';
@@ -20,7 +20,7 @@ import { baseAuthority, type Root } from '../../src/tuf/root.ts';
 import { newRoot, replaceRoleKeys, rootAuthorities } from '../../src/tuf/root-edit.ts';
 import { signMetadata } from '../../src/tuf/sign.ts';
 import type { Snapshot } from '../../src/tuf/snapshot.ts';
-import { delegationAuthority, type Targets } from '../../src/tuf/targets.ts';
+import type { Targets } from '../../src/tuf/targets.ts';
 import { TRUST_ON_FIRST_USE } from '../../src/tuf/trust-pinning.ts';
 import { TrustedMetadata } from '../../src/tuf/trusted-metadata.ts';
 import { keyFromJson, type TufKey } from '../../src/tuf/tuf-key.ts';
@@ -133,13 +133,10 @@ async function uploadChanges(changes: readonly Change[]): Promise<{ readonly sta
 /** @returns The file of the role's next version */
 async function signedAgain(role: TargetsRole): Promise<Buffer> {
   const old = targets.get(role);
-  const top = targets.get('targets');
-  if (old === undefined || top === undefined) throw new Error(`no metadata of ${role}`);
-  const authority = role === 'targets' ? baseAuthority(root, 'targets') : delegationAuthority(top, role);
-  if (authority === undefined) throw new Error(`no authority for ${role}`);
+  if (old === undefined) throw new Error(`no metadata of ${role}`);
   const next = nextVersion(old, now);
   targets.set(role, next);
-  return await file(next, authority);
+  return await file(next, authorityFor(role, root, targets));
 }
 
 async function publishChanges(...changes: Change[]): Promise<void> {
@@ -197,7 +194,7 @@ describe('a collection made by src/tuf', () => {
     const custom = parseCustom(Buffer.from(json));
     if (custom === undefined) throw new Error('no custom data');
     await publishChanges({ type: 'add-target', role: 'targets', name: json, meta: { ...HELLO, custom } });
-    const found = listTargets(new Map([...(await fetchAll()).targets].map(([role, { signed }]) => [role, signed])));
+    const found = listTargets((await fetchAll()).targetsByRole());
     expect(found.find(({ name }) => name === json)?.meta.custom).toEqual(custom);
   });
 

@@ -5,6 +5,7 @@ import type { KeyId } from '../../src/crypto/key-id.ts';
 import { parsePem } from '../../src/crypto/pem.ts';
 import { PrivateKey } from '../../src/crypto/private-key.ts';
 import { SignetError } from '../../src/errors.ts';
+import { authorityFor } from '../../src/tuf/lookup.ts';
 import { encodeMetadata, type Metadata } from '../../src/tuf/metadata.ts';
 import { newTargets, nextSnapshot, nextTimestamp, nextVersion } from '../../src/tuf/next-version.ts';
 import type { RoleAuthority } from '../../src/tuf/role-keys.ts';
@@ -94,13 +95,10 @@ export class TestCollection {
   }
 
   /** Signs everything, and remembers the files. */
-  async publish(
-    options: { readonly previousRoot?: Root; readonly authorities?: ReadonlyMap<TargetsRole, RoleAuthority> } = {},
-  ): Promise<Files> {
-    this.files.set('root', await this.file(this.root, rootAuthorities(this.root, options.previousRoot)));
+  async publish(): Promise<Files> {
+    this.files.set('root', await this.file(this.root, rootAuthorities(this.root, undefined)));
     for (const [role, targets] of this.targets) {
-      const authority = options.authorities?.get(role) ?? baseAuthority(this.root, 'targets');
-      this.files.set(role, await this.file(targets, [authority]));
+      this.files.set(role, await this.file(targets, [authorityFor(role, this.root, this.targets)]));
     }
     const listed = new Map([...this.files].filter(([role]) => role !== 'snapshot' && role !== 'timestamp'));
     this.snapshot = nextSnapshot(this.snapshot, { files: listed }, this.now);

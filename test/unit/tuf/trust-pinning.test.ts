@@ -1,12 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { parsePem } from '../../../src/crypto/pem.ts';
+import { formatPem, parsePem } from '../../../src/crypto/pem.ts';
 import { PrivateKey } from '../../../src/crypto/private-key.ts';
 import { rootLeafBundle } from '../../../src/tuf/certificate-bundle.ts';
+import { chainsTo } from '../../../src/tuf/certificate-chain.ts';
 import { TRUST_ON_FIRST_USE, type TrustPinning } from '../../../src/tuf/trust-pinning.ts';
 import { TrustedMetadata } from '../../../src/tuf/trusted-metadata.ts';
-import { type TufKey, tufKeyId } from '../../../src/tuf/tuf-key.ts';
+import { publicKeyOfTufKey, type TufKey, tufKeyId } from '../../../src/tuf/tuf-key.ts';
 import { createAuthority, openssl } from '../../support/certificates.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../../support/temp.ts';
 import { type CertificateOptions, TestCollection, TestKeys } from '../../support/tuf-collection.ts';
@@ -88,6 +90,7 @@ describe('without a pin', () => {
 
   it.each<[string, string, CertificateOptions]>([
     ['a CA', GUN, { extensions: ['basicConstraints=critical,CA:TRUE'] }],
+    ['a CA that may not issue', GUN, { extensions: ['basicConstraints=CA:TRUE', 'keyUsage=digitalSignature'] }],
     ['for another GUN', `${GUN}2`, {}],
     ['for a prefix without a star', 'registry.example.com/', {}],
     ['signed over SHA-1', GUN, { digest: 'sha1' }],
@@ -120,6 +123,29 @@ describe('without a pin', () => {
     ]) {
       expect(rootLeafBundle(bundle, GUN)).toBeUndefined();
     }
+  });
+
+  it('a damaged certificate never does more than to be refused', () => {
+    const block = parsePem(rootKey.bytes);
+    if (block === undefined) throw new Error('no certificate');
+    fc.assert(
+      fc.property(fc.nat(block.bytes.length - 1), fc.nat(255), fc.nat(), (at, octet, cut) => {
+        const der = Buffer.from(block.bytes);
+        der[at] = octet;
+        const pem = (bytes: Uint8Array) => Buffer.from(formatPem({ type: 'CERTIFICATE', headers: {}, bytes }));
+        const shortened = der.subarray(0, cut % (der.length + 1));
+        for (const bytes of [pem(der), pem(shortened), Buffer.concat([rootKey.bytes, pem(der)])]) {
+          const bundle = rootLeafBundle(bytes, GUN);
+          if (bundle !== undefined) chainsTo(bundle, [bundle.leaf], NOW);
+          try {
+            publicKeyOfTufKey({ algorithm: 'ecdsa-x509', bytes });
+          } catch (error) {
+            expect(error).toMatchObject({ name: 'SignetError', code: 'METADATA_REJECTED' });
+          }
+        }
+      }),
+      { numRuns: 500 },
+    );
   });
 
   it('a bundle with two leaves is refused', async () => {
@@ -219,6 +245,27 @@ describe('pinned CAs', () => {
       const key = await issued(name, issuer, chain);
       await expect(believes(await rootFile(key), pinned), name).rejects.toThrow(NO_MATCH);
     }
+  });
+
+  it('certificates that issue one another in circles end soon, in no', async () => {
+    const ca = await createAuthority(directory.path, 'ca-four');
+    const circle = await subordinate('circle', ca, ['basicConstraints=critical,CA:TRUE']);
+    const again = join(directory.path, 'circle-again.crt');
+    // fourteen certificates of one name and key: each of them has issued all others
+    const bundle = await Promise.all(
+      Array.from({ length: 14 }, async (_, number) => {
+        const file = `${again}.${number}`;
+        await openssl([
+          ...['req', '-x509', '-key', circle.keyFile, '-subj', '/CN=circle', '-days', '300', '-out', file],
+          ...['-addext', 'basicConstraints=critical,CA:TRUE'],
+        ]);
+        return file;
+      }),
+    );
+    const key = await issued('in-circle', circle, bundle);
+    await expect(believes(await rootFile(key), await pin('', ca.certFile))).rejects.toThrow(NO_MATCH);
+    const straight = await issued('straight', circle, [...bundle, circle.certFile]);
+    expect(await believes(await rootFile(straight), await pin('', ca.certFile))).toBe(true);
   });
 
   it('an expired CA vouches for nothing', async () => {
