@@ -26,10 +26,6 @@ export class JsonReader {
     }
   }
 
-  has(name: string): boolean {
-    return this.#members.has(name);
-  }
-
   /** True if the member is absent or null, which are the same to Go. */
   isNull(name: string): boolean {
     return (this.#members.get(name) ?? null) === null;

@@ -43,8 +43,9 @@ export interface UpdateBounds {
  * Takes files in the order root, newer roots, timestamp, snapshot, targets, delegations (parents first), and believes
  * each or throws METADATA_REJECTED and stays as it was. Downloads, caches and retries are the caller's.
  *
- * A delegation that is refused delegates nothing; the others go on. When something fails that a newer root may explain (a rotated key, a snapshot that names another root), call
- * `updateRoot` with the following versions and start again with the timestamp.
+ * A delegation that is refused delegates nothing; the others go on. When something else fails that a newer root may
+ * explain (a rotated key, a snapshot that names another root), call `updateRoot` with the following versions and start
+ * again with the timestamp.
  */
 export class TrustedMetadata {
   readonly #context: TrustContext;
@@ -125,10 +126,11 @@ export class TrustedMetadata {
     return snapshot.signed;
   }
 
-  /** Must be the file that the snapshot names, signed for the role by the keys that its parent gives. */
+  /** Must be the file that the snapshot names, signed for the role by the keys that its parent gives. What is below is dropped. */
   updateTargets(role: TargetsRole, bytes: Uint8Array, bounds: UpdateBounds = {}): Targets {
     checkFile(bytes, this.fileMeta(role), role);
     const targets = this.#believe(parseTargets(bytes, role), this.#authority(role), bounds);
+    for (const name of [...this.#targets.keys()]) if (name.startsWith(`${role}/`)) this.#targets.delete(name);
     this.#targets.set(role, targets);
     return targets.signed;
   }

@@ -96,7 +96,6 @@ export function signersOf(
   for (const signature of signatures) {
     const key = byId.get(signature.keyId);
     if (key === undefined || !verifyMetadataSignature(key, message, signature)) continue;
-    byId.delete(signature.keyId); // verify no key twice: a file may hold very many signatures
     signers.add(canonicalKeyId(key));
   }
   return signers;

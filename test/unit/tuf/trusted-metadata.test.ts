@@ -257,6 +257,8 @@ describe('delegations', () => {
     trusted.updateTargets('targets/releases/qa', fileOf(files, 'targets/releases/qa'));
     expect(trusted.publishedDelegations('targets/releases/qa')).toEqual([]);
     expect(lookupTarget(trusted.targetsByRole(), 'qa/1')?.role).toBe('targets/releases/qa');
+    trusted.updateTargets('targets/releases', fileOf(files, 'targets/releases'));
+    expect([...trusted.targets.keys()]).toEqual(['targets', 'targets/releases']);
   });
 });
 
