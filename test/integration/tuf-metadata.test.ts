@@ -5,6 +5,8 @@
  * answered with 200, and ends the collection. So every publication is followed by another one, and by reading.
  */
 import { createHash } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { applyChanges } from '../../src/tuf/apply-changes.ts';
 import type { Change } from '../../src/tuf/change.ts';
@@ -24,6 +26,7 @@ import type { Targets } from '../../src/tuf/targets.ts';
 import { TRUST_ON_FIRST_USE } from '../../src/tuf/trust-pinning.ts';
 import { TrustedMetadata } from '../../src/tuf/trusted-metadata.ts';
 import { keyFromJson, type TufKey } from '../../src/tuf/tuf-key.ts';
+import { writeKeyFile } from '../support/key-files.ts';
 import { type NotaryClient, startNotarySigner } from '../support/notary.ts';
 import { type Stack, startStack } from '../support/stack.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../support/temp.ts';
@@ -261,5 +264,35 @@ describe('a collection made by src/tuf', () => {
     }
     const timestamp = parseTimestamp(Buffer.from(await stack.server.metadata(GUN, 'timestamp.json')));
     expect(timestamp.signed.version).toBe(snapshot?.version);
+  });
+
+  test('the real notary publishes on top of it with the same keys, and src/tuf on top of that', async () => {
+    // notary signs custom data as it is written, so it can publish no role with custom data that has escapes
+    await publishChanges(...CUSTOM.map((name): Change => ({ type: 'remove-target', role: 'targets', name })));
+    const person = await stack.client('with-keys');
+    const store = join(person.home, '.notary/private');
+    await mkdir(store, { recursive: true, mode: 0o700 });
+    for (const role of ['root', 'targets', 'snapshot'] as const) {
+      const [key] = baseAuthority(root, role).keys;
+      if (key === undefined) throw new Error(`no key for ${role}`);
+      const owner = { role, gun: role === 'root' ? '' : GUN };
+      await writeKeyFile(store, { key: keys.privateKey(key), ...owner, passphrase: `${role}-passphrase` });
+    }
+    await writeFile(join(person.home, 'hello.txt'), 'hello\n');
+    await person.succeeds('add', '-p', GUN, 'by-notary', 'hello.txt');
+    const { ending } = await person.run(['key', 'rotate', GUN, 'root'], 'yes\n');
+    expect(ending).toBe(0);
+
+    const known = await stack.client('delegations');
+    expect(await known.succeeds('list', GUN)).toMatch(/^by-notary +[0-9a-f]{64} +6 +targets$/m);
+    const trusted = await fetchAll();
+    expect(trusted.root.signed.version).toBe(3);
+    root = trusted.root.signed;
+    targets = new Map(trusted.targetsByRole());
+    snapshot = trusted.snapshot?.signed;
+    for (const [role, { bytes }] of [['root', trusted.root] as const, ...trusted.targets])
+      files.set(role, Buffer.from(bytes));
+    await publishChanges({ type: 'add-target', role: 'targets', name: 'by-signet', meta: HELLO });
+    expect(await person.succeeds('list', GUN)).toMatch(/^by-signet +[0-9a-f]{64} +6 +targets$/m);
   });
 });

@@ -1,7 +1,6 @@
 /** Collections made by src/tuf with keys in memory: small, complete, and easy to damage. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { KeyId } from '../../src/crypto/key-id.ts';
 import { parsePem } from '../../src/crypto/pem.ts';
 import { PrivateKey } from '../../src/crypto/private-key.ts';
 import { SignetError } from '../../src/errors.ts';
@@ -15,7 +14,7 @@ import { newRoot, rootAuthorities } from '../../src/tuf/root-edit.ts';
 import { type SignCallback, signMetadata } from '../../src/tuf/sign.ts';
 import type { Snapshot, Timestamp } from '../../src/tuf/snapshot.ts';
 import type { Targets } from '../../src/tuf/targets.ts';
-import type { TufKey } from '../../src/tuf/tuf-key.ts';
+import { canonicalKeyId, type TufKey } from '../../src/tuf/tuf-key.ts';
 import { openssl } from './certificates.ts';
 
 export interface CertificateOptions {
@@ -46,8 +45,11 @@ export class TestKeys {
     return this.add(await PrivateKey.generate(algorithm));
   }
 
-  forget(keyId: KeyId): void {
-    this.#keys.delete(keyId);
+  /** @throws {Error} The private half is not here. */
+  privateKey(key: TufKey): PrivateKey {
+    const found = this.#keys.get(canonicalKeyId(key));
+    if (found === undefined) throw new Error('the private key is not here');
+    return found;
   }
 
   /** A new key with a self-signed leaf certificate, made by openssl in `directory`. */
