@@ -58,7 +58,7 @@ class Writer {
   /** Go converts float64 to int64; what does not fit becomes the smallest int64 (amd64). */
   #integer(value: number): string {
     if (!Number.isInteger(value)) throw new SignetError(this.#subject.code, `json: unsupported value: ${value}`);
-    if (Number.isSafeInteger(value)) return String(value + 0); // + 0 turns -0 into 0
+    if (Number.isSafeInteger(value)) return String(value);
     return String(Math.abs(value) < 2 ** 63 ? BigInt(value) : -(2n ** 63n));
   }
 }

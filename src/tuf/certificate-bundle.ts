@@ -3,13 +3,14 @@ import { X509Certificate } from 'node:crypto';
 import { parsePemBlocks } from '../crypto/pem.ts';
 import { type PublicKey, publicKeyOf } from '../crypto/public-key.ts';
 import { SignetError } from '../errors.ts';
-import { signatureAlgorithmOf } from './certificate-der.ts';
+import { basicConstraintsOf, signatureAlgorithmOf } from './certificate-der.ts';
 
-/** Longest chain looked at. */
-const MAX_CERTIFICATES = 16;
+/** Longest chain of a key. */
+const MAX_CHAIN = 16;
 /** Notary's leeway for clocks that lag behind the issuer's. */
 const NOT_BEFORE_LEEWAY_MS = 24 * 60 * 60 * 1000;
-const MIN_RSA_BITS = 2048;
+/** Notary's, for certificates, public keys and signatures. */
+export const MIN_RSA_BITS = 2048;
 
 /** Signatures over MD2, MD5 or SHA-1 (RFC 3279 §2.2). */
 const WEAK_SIGNATURES: ReadonlySet<string> = new Set([
@@ -26,12 +27,12 @@ export interface LeafBundle {
   readonly intermediates: readonly X509Certificate[];
 }
 
-/** Reads one or more certificates. @throws {SignetError} METADATA_REJECTED for anything else */
-export function parseCertificates(pem: Uint8Array): readonly X509Certificate[] {
+/** Reads one certificate or more, at most `max`. @throws {SignetError} METADATA_REJECTED for anything else */
+export function parseCertificates(pem: Uint8Array, max: number = MAX_CHAIN): readonly X509Certificate[] {
   const blocks = parsePemBlocks(pem);
   if (blocks.length === 0) throw new SignetError('METADATA_REJECTED', 'there is no certificate in PEM');
-  if (blocks.length > MAX_CERTIFICATES) {
-    throw new SignetError('METADATA_REJECTED', `more than ${MAX_CERTIFICATES} certificates in one bundle`);
+  if (blocks.length > max) {
+    throw new SignetError('METADATA_REJECTED', `more than ${max} certificates in one bundle`);
   }
   return blocks.map(({ type, bytes }) => {
     if (type !== 'CERTIFICATE') throw new SignetError('METADATA_REJECTED', 'a PEM block is no certificate');
@@ -62,17 +63,19 @@ export function bundlePublicKey(pem: Uint8Array): PublicKey {
  * @returns Undefined if it cannot
  */
 export function rootLeafBundle(pem: Uint8Array, gun: string): LeafBundle | undefined {
-  let certificates: readonly X509Certificate[];
   try {
-    certificates = parseCertificates(pem);
+    const [leaf, ...intermediates] = parseCertificates(pem);
+    if (leaf === undefined || isCa(leaf) || !intermediates.every(isCa)) return undefined;
+    const commonName = commonNameOf(leaf);
+    if (commonName === undefined || !coversGun(commonName, gun) || weaknessOf(leaf) !== undefined) return undefined;
+    return { leaf, intermediates };
   } catch {
-    return undefined;
+    return undefined; // no certificates, or ones that OpenSSL reads in part only
   }
-  const [leaf, ...intermediates] = certificates;
-  if (leaf === undefined || leaf.ca || intermediates.some(({ ca }) => !ca)) return undefined;
-  const commonName = commonNameOf(leaf);
-  if (commonName === undefined || !coversGun(commonName, gun) || !isStrong(leaf)) return undefined;
-  return { leaf, intermediates };
+}
+
+function isCa(certificate: X509Certificate): boolean {
+  return basicConstraintsOf(certificate).isCa;
 }
 
 /** CN = GUN, or `<prefix>*`. */
@@ -87,14 +90,16 @@ export function commonNameOf(certificate: X509Certificate): string | undefined {
   return typeof last === 'string' ? last : undefined;
 }
 
-/** No weak signature, and no RSA key below 2048 bits. */
-export function isStrong(certificate: X509Certificate): boolean {
+/** @returns Why a certificate is too weak to be used; undefined if it is not */
+export function weaknessOf(certificate: X509Certificate): string | undefined {
   try {
     const { asymmetricKeyType, asymmetricKeyDetails } = certificate.publicKey;
-    const isShortRsa = asymmetricKeyType === 'rsa' && (asymmetricKeyDetails?.modulusLength ?? 0) < MIN_RSA_BITS;
-    return !isShortRsa && !WEAK_SIGNATURES.has(signatureAlgorithmOf(certificate));
+    if (asymmetricKeyType === 'rsa' && (asymmetricKeyDetails?.modulusLength ?? 0) < MIN_RSA_BITS) {
+      return 'RSA bit length is too short';
+    }
+    return WEAK_SIGNATURES.has(signatureAlgorithmOf(certificate)) ? 'it is signed over a weak hash' : undefined;
   } catch {
-    return false; // a key that OpenSSL does not know
+    return 'its public key is of an unknown kind';
   }
 }
 

@@ -1,9 +1,8 @@
 /** Path validation for pinned CAs (RFC 5280 §6.1), as far as a root certificate needs it. */
 import type { X509Certificate } from 'node:crypto';
-import { isStrong, isValidAt, type LeafBundle } from './certificate-bundle.ts';
-import { extensionsOf, pathLengthOf } from './certificate-der.ts';
+import { isValidAt, type LeafBundle, weaknessOf } from './certificate-bundle.ts';
+import { BASIC_CONSTRAINTS, basicConstraintsOf, extensionsOf } from './certificate-der.ts';
 
-const BASIC_CONSTRAINTS = '2.5.29.19';
 /** Critical extensions that are taken into account, or that say nothing about the path (RFC 5280 §4.2.1). */
 const KNOWN_CRITICAL: ReadonlySet<string> = new Set([
   BASIC_CONSTRAINTS,
@@ -19,27 +18,32 @@ const KNOWN_CRITICAL: ReadonlySet<string> = new Set([
  * extension that we do not know, name constraints for one, is in no chain. Revocation is **not** checked.
  */
 export function chainsTo(bundle: LeafBundle, anchors: readonly X509Certificate[], now: Date): boolean {
-  const fingerprints = new Set(anchors.map(({ fingerprint256 }) => fingerprint256));
-  const usable = (certificate: X509Certificate) => isValidAt(certificate, now) && isStrong(certificate);
-  const candidates = [...anchors, ...bundle.intermediates].filter((issuer) => issuer.ca && usable(issuer));
+  const trusted = new Set(anchors.map(({ fingerprint256 }) => fingerprint256));
+  const isUsable = (certificate: X509Certificate) =>
+    isValidAt(certificate, now) && weaknessOf(certificate) === undefined && hasKnownExtensions(certificate);
+  if (!isUsable(bundle.leaf)) return false;
 
-  /** @param cas Number of CA certificates already below the issuer that is looked for. */
-  const reaches = (subject: X509Certificate, cas: number, rest: readonly X509Certificate[]): boolean => {
-    if (!hasKnownExtensions(subject)) return false;
-    if (fingerprints.has(subject.fingerprint256)) return true;
-    return rest.some(
-      (issuer) =>
-        mayIssue(issuer, cas) &&
-        subject.checkIssued(issuer) &&
-        subject.verify(issuer.publicKey) &&
-        reaches(
-          issuer,
-          cas + 1,
-          rest.filter((other) => other !== issuer),
-        ),
+  // Breadth first, each certificate once: the shortest way is the one that a limit of the path's length allows, and
+  // certificates that issue one another in circles cost no more than others.
+  let waiting = [...anchors, ...bundle.intermediates].filter((issuer) => issuer.ca && isUsable(issuer));
+  let subjects: readonly X509Certificate[] = [bundle.leaf];
+  for (let casBelow = 0; subjects.length > 0; casBelow++) {
+    if (subjects.some(({ fingerprint256 }) => trusted.has(fingerprint256))) return true;
+    const issuers = waiting.filter(
+      (issuer) => mayIssue(issuer, casBelow) && subjects.some((subject) => isIssuedBy(subject, issuer)),
     );
-  };
-  return usable(bundle.leaf) && reaches(bundle.leaf, 0, candidates);
+    waiting = waiting.filter((issuer) => !issuers.includes(issuer));
+    subjects = issuers;
+  }
+  return false;
+}
+
+function isIssuedBy(subject: X509Certificate, issuer: X509Certificate): boolean {
+  try {
+    return subject.checkIssued(issuer) && subject.verify(issuer.publicKey);
+  } catch {
+    return false; // a key or a signature that OpenSSL does not know
+  }
 }
 
 function hasKnownExtensions(certificate: X509Certificate): boolean {
@@ -53,9 +57,8 @@ function hasKnownExtensions(certificate: X509Certificate): boolean {
 /** pathLenConstraint (RFC 5280 §4.2.1.9). */
 function mayIssue(issuer: X509Certificate, casBelow: number): boolean {
   try {
-    const constraints = extensionsOf(issuer).find(({ oid }) => oid === BASIC_CONSTRAINTS);
-    const limit = constraints && pathLengthOf(constraints.value);
-    return limit === undefined || casBelow <= limit;
+    const { isCa, pathLength } = basicConstraintsOf(issuer);
+    return isCa && (pathLength === undefined || casBelow <= pathLength);
   } catch {
     return false;
   }

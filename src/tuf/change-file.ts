@@ -49,7 +49,7 @@ export function encodeChange(change: Change): Buffer {
     case 'delete-delegation':
       return entry('delete', change.role, 'delegation', '');
     case 'purge-delegation-keys':
-      return entry('update', ALL_DELEGATIONS, 'delegation', '', `{"remove_keys":${text([...change.keyIds])}}`);
+      return entry('update', ALL_DELEGATIONS, 'delegation', '', `{"remove_keys":${text(change.keyIds)}}`);
     case 'witness':
       return entry('update', change.role, 'witness', '');
   }
@@ -73,9 +73,9 @@ function delegationData(change: EditDelegation): string {
   const members = [
     change.threshold === undefined ? '' : `"threshold":${text(change.threshold)}`,
     change.addKeys?.length ? `"add_keys":[${change.addKeys.map(keyText).join(',')}]` : '',
-    change.removeKeys?.length ? `"remove_keys":${text([...change.removeKeys])}` : '',
-    change.addPaths?.length ? `"add_paths":${text([...change.addPaths])}` : '',
-    change.removePaths?.length ? `"remove_paths":${text([...change.removePaths])}` : '',
+    change.removeKeys?.length ? `"remove_keys":${text(change.removeKeys)}` : '',
+    change.addPaths?.length ? `"add_paths":${text(change.addPaths)}` : '',
+    change.removePaths?.length ? `"remove_paths":${text(change.removePaths)}` : '',
     change.clearPaths ? '"clear_paths":true' : '',
   ];
   return `{${members.filter((member) => member !== '').join(',')}}`;

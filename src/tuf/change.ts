@@ -1,5 +1,4 @@
 /** What people stage before they publish. `change-file.ts` has the files. */
-import type { KeyId } from '../crypto/key-id.ts';
 import type { FileMeta } from './file-meta.ts';
 import type { DelegationName, RoleName, TargetsRole } from './roles.ts';
 import type { TufKey } from './tuf-key.ts';
@@ -46,7 +45,7 @@ export interface DeleteDelegation {
 export interface PurgeDelegationKeys {
   readonly type: 'purge-delegation-keys';
   /** As `EditDelegation.removeKeys`. */
-  readonly keyIds: readonly (KeyId | string)[];
+  readonly keyIds: readonly string[];
 }
 
 /** Signs a role anew although nothing in it changes, because its keys have. */

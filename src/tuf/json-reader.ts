@@ -26,10 +26,6 @@ export class JsonReader {
     }
   }
 
-  has(name: string): boolean {
-    return this.#members.has(name);
-  }
-
   /** True if the member is absent or null, which are the same to Go. */
   isNull(name: string): boolean {
     return (this.#members.get(name) ?? null) === null;
@@ -53,7 +49,7 @@ export class JsonReader {
     const value = this.#members.get(name);
     if (typeof value !== 'number') return this.fail(`has no number ${name}`);
     if (!Number.isSafeInteger(value) || value < minimum) this.fail(`has a ${name} out of range`);
-    return value + 0; // no -0
+    return value;
   }
 
   object(name: string): JsonObject {

@@ -190,7 +190,7 @@ class JsonParser {
       this.#fail('a number that is no integer, or too large to be kept as it is');
     }
     this.#offset = end;
-    return value;
+    return value + 0; // -0 is 0
   }
 
   #literal<T extends JsonValue>(text: string, value: T): T {

@@ -1,7 +1,17 @@
-/** Which role's word counts for a target. */
+/** Who speaks for a role, and which role's word counts for a target. */
 import type { FileMeta } from './file-meta.ts';
-import { pathsCover, pathsWithin, type TargetsRole } from './roles.ts';
-import { delegationsOf, type Targets } from './targets.ts';
+import type { RoleAuthority } from './role-keys.ts';
+import {
+  isBaseRole,
+  parentOf,
+  pathsCover,
+  pathsWithin,
+  type RoleName,
+  type TargetsRole,
+  unknownRole,
+} from './roles.ts';
+import { baseAuthority, type Root } from './root.ts';
+import { delegationAuthority, delegationsOf, type Targets } from './targets.ts';
 
 /** A role's metadata, and the names that it may speak of. */
 export interface ReachedRole {
@@ -19,6 +29,19 @@ export interface FoundTarget {
 
 /** Metadata by role; roles that are missing, because they were bad or never published, delegate nothing. */
 export type TargetsByRole = ReadonlyMap<TargetsRole, Targets>;
+
+/**
+ * The keys that sign for a role: base roles have theirs from root, delegations from the role above.
+ *
+ * @throws {SignetError} INVALID_ARGUMENT for a role that is not known
+ */
+export function authorityFor(role: RoleName, root: Root, roles: TargetsByRole): RoleAuthority {
+  if (isBaseRole(role)) return baseAuthority(root, role);
+  const parent = roles.get(parentOf(role));
+  const authority = parent && delegationAuthority(parent, role);
+  if (authority === undefined) throw unknownRole(role);
+  return authority;
+}
 
 /** All roles that `targets` leads to, parents first, then by priority (pre-order). */
 export function* reachedRoles(roles: TargetsByRole): Generator<ReachedRole> {

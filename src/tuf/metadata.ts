@@ -1,9 +1,15 @@
 /**
  * Metadata files: from bytes to typed values, and back to exactly the bytes that Go would write.
  *
- * The ground of `src/tuf/`. `verify.ts` and `trusted-metadata.ts` decide what to believe; `apply-changes.ts`,
- * `root-edit.ts` and `next-version.ts` make new metadata; `sign.ts` gets it signed. Nothing here knows files, servers,
- * clocks or private keys.
+ * The ground of `src/tuf/`, which knows no files, servers, clocks or private keys. A client's update is
+ * `TrustedMetadata` (`trusted-metadata.ts`), then `lookupTarget` and `listTargets`. A publication is:
+ *
+ * 1. `applyChanges` to the trusted roles, or `replaceRoleKeys` to the trusted root
+ * 2. for every changed role: `nextVersion`, `signMetadata` by `authorityFor` (a root by `rootAuthorities`),
+ *    `encodeMetadata`
+ * 3. `nextSnapshot` over the new files, signed and encoded in the same way, if the snapshot key is ours
+ *
+ * A first publication starts from `newRoot` and `newTargets`. What is uploaded must be what `encodeMetadata` gave.
  */
 import { SignetError } from '../errors.ts';
 import { canonicalJson, fileJson } from './canonical-json.ts';

@@ -15,6 +15,9 @@ export interface TrustPinning {
   readonly disableTofu: boolean;
 }
 
+/** As many as a system's own bundle may have. */
+const MAX_ANCHORS = 1000;
+
 /** No pins: the first root is trusted. */
 export const TRUST_ON_FIRST_USE: TrustPinning = { certs: new Map(), ca: new Map(), disableTofu: false };
 
@@ -61,7 +64,7 @@ function longest<T>(byPrefix: ReadonlyMap<string, T>, gun: string): T | undefine
 
 function parseAnchors(pem: Uint8Array): readonly X509Certificate[] {
   try {
-    return parseCertificates(pem);
+    return parseCertificates(pem, MAX_ANCHORS);
   } catch (cause) {
     throw new SignetError('CONFIGURATION', 'trust_pinning.ca: could not load root cert from CA path', { cause });
   }

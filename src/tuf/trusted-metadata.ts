@@ -1,6 +1,7 @@
 /** The metadata of one collection, each file believed because of those before it (TUF specification §5.3 to §5.6). */
 import { SignetError } from '../errors.ts';
 import { checkFile, type FileMeta } from './file-meta.ts';
+import { authorityFor, type TargetsByRole } from './lookup.ts';
 import {
   type Metadata,
   parseRoot,
@@ -10,8 +11,8 @@ import {
   type ReceivedMetadata,
 } from './metadata.ts';
 import type { RoleAuthority } from './role-keys.ts';
-import { type DelegationName, parentOf, type RoleName, type TargetsRole, unknownRole } from './roles.ts';
-import { baseAuthority, type Root } from './root.ts';
+import type { DelegationName, RoleName, TargetsRole } from './roles.ts';
+import type { Root } from './root.ts';
 import {
   lowVersion,
   requireUnexpired,
@@ -21,7 +22,7 @@ import {
   verifyUsableRoot,
 } from './root-trust.ts';
 import type { Snapshot, Timestamp } from './snapshot.ts';
-import { delegationAuthority, delegationsOf, type Targets } from './targets.ts';
+import { delegationsOf, type Targets } from './targets.ts';
 import type { TrustPinning } from './trust-pinning.ts';
 import { verifySignatures } from './verify.ts';
 
@@ -42,8 +43,9 @@ export interface UpdateBounds {
  * Takes files in the order root, newer roots, timestamp, snapshot, targets, delegations (parents first), and believes
  * each or throws METADATA_REJECTED and stays as it was. Downloads, caches and retries are the caller's.
  *
- * When something fails that a newer root may explain (a rotated key, a snapshot that names another root), call
- * `updateRoot` with the following versions and start again with the timestamp.
+ * A delegation that is refused delegates nothing; the others go on. When something else fails that a newer root may
+ * explain (a rotated key, a snapshot that names another root), call `updateRoot` with the following versions and start
+ * again with the timestamp.
  */
 export class TrustedMetadata {
   readonly #context: TrustContext;
@@ -88,6 +90,11 @@ export class TrustedMetadata {
     return this.#targets;
   }
 
+  /** What `lookupTarget`, `listTargets` and `applyChanges` take. */
+  targetsByRole(): TargetsByRole {
+    return new Map([...this.#targets].map(([role, { signed }]) => [role, signed]));
+  }
+
   /** Goes on to the next version of root, expired or not; everything below it must be given again. */
   updateRoot(bytes: Uint8Array): Root {
     const root = parseRoot(bytes);
@@ -102,7 +109,7 @@ export class TrustedMetadata {
   /** The root must be usable now; what was given for snapshot and targets is dropped. */
   updateTimestamp(bytes: Uint8Array, bounds: UpdateBounds = {}): Timestamp {
     verifyUsableRoot(this.#root, this.#context.gun, this.#context.now);
-    const timestamp = this.#believe(parseTimestamp(bytes), baseAuthority(this.#root.signed, 'timestamp'), bounds);
+    const timestamp = this.#believe(parseTimestamp(bytes), this.#authority('timestamp'), bounds);
     this.#timestamp = timestamp;
     this.#snapshot = undefined;
     this.#targets = new Map();
@@ -112,17 +119,18 @@ export class TrustedMetadata {
   /** Must be the file that the timestamp names, and name the root that is trusted. */
   updateSnapshot(bytes: Uint8Array, bounds: UpdateBounds = {}): Snapshot {
     checkFile(bytes, this.fileMeta('snapshot'), 'snapshot');
-    const snapshot = this.#believe(parseSnapshot(bytes), baseAuthority(this.#root.signed, 'snapshot'), bounds);
+    const snapshot = this.#believe(parseSnapshot(bytes), this.#authority('snapshot'), bounds);
     checkFile(this.#root.bytes, metaOf(snapshot.signed, 'root'), 'root');
     this.#snapshot = snapshot;
     this.#targets = new Map();
     return snapshot.signed;
   }
 
-  /** Must be the file that the snapshot names, signed for the role by the keys that its parent gives. */
+  /** Must be the file that the snapshot names, signed for the role by the keys that its parent gives. What is below is dropped. */
   updateTargets(role: TargetsRole, bytes: Uint8Array, bounds: UpdateBounds = {}): Targets {
     checkFile(bytes, this.fileMeta(role), role);
-    const targets = this.#believe(parseTargets(bytes, role), this.#targetsAuthority(role), bounds);
+    const targets = this.#believe(parseTargets(bytes, role), this.#authority(role), bounds);
+    for (const name of [...this.#targets.keys()]) if (name.startsWith(`${role}/`)) this.#targets.delete(name);
     this.#targets.set(role, targets);
     return targets.signed;
   }
@@ -143,12 +151,8 @@ export class TrustedMetadata {
     return names.filter((name) => this.#snapshot?.signed.meta.has(name) === true);
   }
 
-  #targetsAuthority(role: TargetsRole): RoleAuthority {
-    if (role === 'targets') return baseAuthority(this.#root.signed, 'targets');
-    const parent = this.#targets.get(parentOf(role));
-    const authority = parent && delegationAuthority(parent.signed, role);
-    if (authority === undefined) throw unknownRole(role);
-    return authority;
+  #authority(role: RoleName): RoleAuthority {
+    return authorityFor(role, this.#root.signed, this.targetsByRole());
   }
 
   #believe<T extends Metadata>(

@@ -58,7 +58,7 @@ export function publicKeyOfTufKey(key: TufKey): PublicKey {
 }
 
 /** Member order is that of canonical JSON. */
-export function keyToJson(key: TufKey): JsonObject {
+function keyToJson(key: TufKey): JsonObject {
   const keyval = new Map<string, JsonValue>([
     ['private', null],
     ['public', toBase64(key.bytes)],

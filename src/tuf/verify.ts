@@ -5,6 +5,7 @@ import { curveByOpensslName } from '../crypto/named-curves.ts';
 import { parsePem } from '../crypto/pem.ts';
 import { type PublicKey, toKeyObject, verifyWith } from '../crypto/public-key.ts';
 import { SignetError } from '../errors.ts';
+import { MIN_RSA_BITS } from './certificate-bundle.ts';
 import type { Metadata, ReceivedMetadata, Signature } from './metadata.ts';
 import type { RoleAuthority } from './role-keys.ts';
 import { canonicalKeyId, publicKeyOfTufKey, type TufKey, tufKeyId } from './tuf-key.ts';
@@ -14,8 +15,6 @@ interface Verifier {
   readonly algorithm: PublicKey['algorithm'];
   verify(key: PublicKey, message: Uint8Array, signature: Uint8Array): boolean;
 }
-
-const MIN_RSA_BITS = 2048;
 
 /** What Notary's verifiers accept, by `method` (all with SHA-256 except eddsa). */
 const VERIFIERS: Readonly<Record<string, Verifier>> = {
@@ -97,7 +96,6 @@ export function signersOf(
   for (const signature of signatures) {
     const key = byId.get(signature.keyId);
     if (key === undefined || !verifyMetadataSignature(key, message, signature)) continue;
-    byId.delete(signature.keyId); // verify no key twice: a file may hold very many signatures
     signers.add(canonicalKeyId(key));
   }
   return signers;

