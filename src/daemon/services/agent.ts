@@ -24,6 +24,7 @@ import type { SignService } from '../../signing/sign-service.ts';
 import type { CallContext, Calls } from '../calls.ts';
 import type { Logger } from '../log.ts';
 import { checkOwner } from '../owner.ts';
+import { logRemoval } from '../removal.ts';
 import { fullStatusOf } from '../status.ts';
 
 export interface AgentServices {
@@ -79,9 +80,9 @@ export function agentService(services: AgentServices): UntypedServiceImplementat
     }),
     RemoveKey: unary('RemoveKey', async ({ key_id }: KeyIdRequest, context): Promise<RemoveKeyResponse> => {
       const keyId = parseKeyId(key_id);
-      const removed = await keyring.remove(keyId, context);
-      if (removed) log.info({ caller: context.caller, keyId }, 'key deleted');
-      return { removed };
+      const removal = await keyring.remove(keyId, context);
+      logRemoval(log, context, keyId, removal);
+      return { removed: removal.removed };
     }),
     Sign: unary('AgentSign', async (request: SignRequest, context): Promise<SignResponse> => {
       const keyId = parseKeyId(request.key_id);
