@@ -95,6 +95,21 @@ describe('requests to a slow token', () => {
     expect(await signatures()).toBe(2);
   });
 
+  it('leave when their caller goes, also where that is told without a signal', async () => {
+    const { sign } = await open();
+    await fake.plan({ delayMs: 400 });
+    const first = sign({ caller: 'first' });
+    const context = { caller: 'gone', cancelled: false };
+    const queued = Array.from({ length: 20 }, () => sign(context));
+    await waitFor('the first signature to begin', async () => (await signatures()) === 1);
+    context.cancelled = true;
+    const outcome = await Promise.race([first, ...queued]);
+    expect(outcome).toMatchObject({ code: 'CANCELLED', message: 'the call was cancelled' });
+    expect(new Set((await Promise.all(queued)).map(codeOf))).toEqual(new Set(['CANCELLED']));
+    expect(await first).toBe('ok');
+    expect(await signatures()).toBe(1);
+  });
+
   it('are bounded for each client and for all, and those refused are told at once', async () => {
     const { backend, sign } = await open();
     await fake.plan({ sign: 'hang' });
