@@ -132,11 +132,12 @@ describe('a card', () => {
     expect(stderr).toContain('CKR_USER_NOT_LOGGED_IN');
   });
 
-  test('gives ordered answers, once', async () => {
-    await yubikeys.card().answerNext('GENERAL_AUTHENTICATE', 0x6f00);
+  test('gives ordered answers, so often and no more', async () => {
+    await yubikeys.card().answerNext('GENERAL_AUTHENTICATE', 0x6f00, 2); // pkcs11-tool tries two ways to sign
     expect((await signedWith('01')).stderr).toContain('CKR_DEVICE_ERROR');
     expect((await signedWith('01')).ending).toBe(0);
     expect(await isSignatureValid(0x9a)).toBe(true);
+    expect(await yubikeys.card().statistics()).toMatchObject({ apdus: { GENERAL_AUTHENTICATE: 3 }, signatures: 1 });
   });
 
   test('signs wrongly on demand, once', async () => {

@@ -4,7 +4,7 @@ import { type Issuer, newAttestationKey } from '../card/attestation.ts';
 import { personalise } from '../card/personalise.ts';
 import type { CardSettings } from '../card/settings.ts';
 import { resetToFactory } from '../card/state.ts';
-import { clearStatistics } from '../card/statistics.ts';
+import { clearStatistics, countApdu } from '../card/statistics.ts';
 import type { CardStatus, CardVerb } from '../control-protocol.ts';
 import { Faults } from './faults.ts';
 import { CommandedTouch } from './touch.ts';
@@ -24,7 +24,7 @@ export class VirtualCard {
     this.#touch = touch;
     this.#slot = new VpcdSlot(port, {
       atr: ATR,
-      transmit: async (apdu) => (await this.#faults.before(apdu)) ?? (await this.#applet.transmit(apdu)),
+      transmit: (apdu) => this.#transmit(apdu),
       onPowerLost: () => {
         this.#touch.abandon();
         this.#applet.powerOff();
@@ -49,6 +49,11 @@ export class VirtualCard {
 
   remove(): void {
     this.#slot.remove();
+  }
+
+  async #transmit(apdu: Buffer): Promise<Buffer> {
+    countApdu(this.#applet.state.statistics, apdu[1] ?? 0);
+    return (await this.#faults.before(apdu)) ?? (await this.#applet.transmit(apdu));
   }
 
   /** Does what a test orders. @returns What the verb answers: see control-protocol.ts. */
