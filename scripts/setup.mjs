@@ -41,6 +41,7 @@ export const TEST_PACKAGES = [
   { name: 'softhsm2', commands: ['softhsm2-util'] },
   { name: 'opensc', commands: ['pkcs11-tool'] },
   { name: 'busybox', commands: ['busybox'] },
+  { name: 'systemd', commands: ['systemd-analyze'] },
   // for the packages that are compiled
   { name: 'g++', commands: ['g++'] },
   { name: 'make', commands: ['make'] },

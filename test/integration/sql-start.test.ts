@@ -11,6 +11,7 @@ import {
 } from '../support/sql-signers.ts';
 
 const TWO_WORKERS = { ...PASSPHRASES, NOTARY_SIGNER_WORKERS: '2' };
+const ALIAS2 = { default_alias: 'alias2' };
 
 let signers: SqlSigners;
 beforeAll(async () => {
@@ -44,6 +45,8 @@ describe.each(['mysql', 'postgres', 'sqlite3'] as const)('a table on %s', (kind)
       await using daemon = await signers.startSignetd(database);
       expect(advice(daemon)).toEqual([expect.objectContaining(tell('signet_pending, signet_alias'))]);
     }
+    const refused = await signers.run(database, [], { env: { NOTARY_SIGNER_ALIAS2: 'x' }, storage: ALIAS2 });
+    expect(refused).toMatchObject({ ending: 1, stderr: expect.stringContaining('not set: alias \\"alias1\\"') });
     expect((await signers.run(database, ['-migrate'])).ending).toBe(0);
     await using daemon = await signers.startSignetd(database);
     expect(advice(daemon)).toEqual([]);
