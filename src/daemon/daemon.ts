@@ -101,6 +101,7 @@ export class Daemon {
         passphrases = await openPassphrases(config, env);
         return passphrases;
       },
+      processes: config.workers,
       passphraseOfAlias: (alias) => passphraseOfAlias(env, alias),
       variableOfAlias: aliasVariable,
       onUnreadable: (what, error) => log.logger.warn({ what, ...describeError(error, log.logger) }, 'not a usable key'),

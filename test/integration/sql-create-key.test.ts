@@ -39,6 +39,7 @@ describe.each(['mysql', 'postgres', 'sqlite3'] as const)('CreateKey on %s', (kin
     };
     const context: OpenContext = {
       passphrases: () => Promise.reject(new Error('the table has aliases instead')),
+      processes: 1,
       passphraseOfAlias: () => {
         asked++;
         return isSet ? Secret.fromText('correct horse battery staple') : undefined;
