@@ -59,6 +59,7 @@ export const TEST_PACKAGES = [
   { name: 'tpm2-tools', commands: ['tpm2_flushcontext'] },
   { name: 'libtpm2-pkcs11-1', files: ['libtpm2_pkcs11.so.1'] },
   { name: 'libtss2-tcti-swtpm0', files: ['libtss2-tcti-swtpm.so.0'] },
+  { name: 'systemd', commands: ['systemd-analyze'] },
   // for the packages that are compiled
   { name: 'g++', commands: ['g++'] },
   { name: 'make', commands: ['make'] },
