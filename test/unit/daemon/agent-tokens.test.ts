@@ -1,4 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { KeyBackend } from '../../../src/backends/backend.ts';
 import { MemoryBackend } from '../../../src/backends/memory/memory-backend.ts';
@@ -50,6 +51,13 @@ describe('signing on a token', () => {
     touch();
     expect((await signing).signature).toHaveLength(64);
     await waitFor('the end of the notice', () => who.touches[0]?.isOver);
+  });
+
+  it('takes as long as the person does', async () => {
+    const agent = await start([fakeTokenBackend()], { callTimeoutMs: 200 });
+    // Five times what other calls may take.
+    const { interaction } = await asking(agent, () => delay(1000, PIN));
+    expect((await agent.sign({ key_id: TOKEN_KEY, message: bytes('x') }, { interaction })).signature).toHaveLength(64);
   });
 
   it('spends no try when the person declines, or types nothing', async () => {
