@@ -212,9 +212,10 @@ export class SqlBackend implements KeyBackend {
     await this.#database[Symbol.asyncDispose]();
   }
 
-  #describe({ keyId, role, gun, publicKey }: KeyRow): KeyInfo & { readonly publicKey: PublicKey } {
+  #describe({ keyId, role, gun, publicKey, lastUsedAt }: KeyRow): KeyInfo & { readonly publicKey: PublicKey } {
     const needs = { pin: false, touch: false, passphrase: true };
-    return { keyId, role, gun, location: this.location, needs, publicKey };
+    const use = lastUsedAt === undefined ? {} : { lastUsedAt };
+    return { keyId, role, gun, location: this.location, needs, publicKey, ...use };
   }
 
   async #row(keyId: KeyId): Promise<KeyRow> {
