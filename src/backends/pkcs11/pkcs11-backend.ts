@@ -172,7 +172,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   async #check(): Promise<void> {
-    await this.#index.refreshIfChanged();
+    await this.#index.refreshIfDue();
     // The file may have been corrected; a PIN that was refused is not tried (pin-file.ts).
     if (this.#connection.pinProblem !== undefined) await this.#connection.login().catch(() => undefined);
   }
