@@ -7,7 +7,7 @@ export interface DistinguishedName {
   readonly der: Uint8Array;
   /** The last common name, which is the one Go shows; undefined if there is none. */
   readonly commonName: string | undefined;
-  /** RFC 4514 text without control characters, for people. */
+  /** RFC 4514 text without control characters, for people; cut off if it is long. */
   readonly text: string;
 }
 
@@ -26,6 +26,8 @@ const LABELS: ReadonlyMap<string, string> = new Map([
   ['1.2.840.113549.1.9.1', 'emailAddress'],
 ]);
 
+/** For messages and listings. */
+const MAX_TEXT_LENGTH = 300;
 /** More attributes than any real name has. */
 const MAX_ATTRIBUTES = 64;
 /** PrintableString (X.680 §41.4). Go writes other text as UTF8String. */
@@ -44,7 +46,7 @@ export function nameFromCommonName(commonName: string): DistinguishedName {
   const tag = PRINTABLE.test(commonName) ? DER_TAG.PRINTABLE_STRING : DER_TAG.UTF8_STRING;
   const attribute = derSequence(derOid(COMMON_NAME), { tag, content: Buffer.from(commonName) });
   const der = encodeDer(derSequence({ tag: DER_TAG.SET, content: [attribute] }));
-  return { der, commonName, text: `CN=${escapeValue(commonName)}` };
+  return { der, commonName, text: shortened(`CN=${escapeValue(commonName)}`) };
 }
 
 /** Reads the next element as a name. @throws {SignetError} the reader's code */
@@ -70,7 +72,11 @@ export function readName(reader: DerReader, what: string): DistinguishedName {
     parts.unshift(attributes.join('+'));
     if (parts.length > MAX_ATTRIBUTES) reader.fail(`${what} has too many attributes`);
   }
-  return { der: encoded, commonName, text: parts.join(',') };
+  return { der: encoded, commonName, text: shortened(parts.join(',')) };
+}
+
+function shortened(text: string): string {
+  return text.length > MAX_TEXT_LENGTH ? `${text.slice(0, MAX_TEXT_LENGTH)}…` : text;
 }
 
 /** DirectoryString and IA5String; undefined for other types. */

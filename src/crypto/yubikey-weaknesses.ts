@@ -22,7 +22,7 @@ export interface FirmwareWeakness {
  * Of every weakness, the versions that can attest (4.3.0 and later) are what matters. YSA-2024-03 lists the YubiKey 5;
  * Yubico's customer notice about it says that the library is in all YubiKeys before 5.7.0.
  */
-export const FIRMWARE_WEAKNESSES: readonly FirmwareWeakness[] = [
+const FIRMWARE_WEAKNESSES: readonly FirmwareWeakness[] = [
   {
     id: 'YSA-2017-01',
     from: [4, 2, 6],
@@ -51,7 +51,7 @@ export const FIRMWARE_WEAKNESSES: readonly FirmwareWeakness[] = [
 ];
 
 /** @returns Negative, 0 or positive, as `a` is before, equal to or after `b`. */
-export function compareFirmware(a: FirmwareVersion, b: FirmwareVersion): number {
+function compareFirmware(a: FirmwareVersion, b: FirmwareVersion): number {
   return a[0] - b[0] || a[1] - b[1] || a[2] - b[2];
 }
 

@@ -159,6 +159,13 @@ describe('parseCertificate', () => {
     expect(subject.text).toBe('1.2.3=#04020102,CN=\\1b[31m#a\\,b\\e2\\80\\ae,CN=first,O=Åbo,C=SE');
   });
 
+  it('cuts long names off where they are shown', () => {
+    const name = derSequence(attribute('550403', 0x0c, 'x'.repeat(1000)));
+    const { subject } = parseCertificate(crafted({ name }));
+    expect(subject.commonName).toHaveLength(1000);
+    expect(subject.text).toBe(`CN=${'x'.repeat(297)}…`);
+  });
+
   it('any change of a byte gives a certificate or a SignetError, and never a valid signature', async () => {
     const { der } = first('notary-root-p256.crt');
     const issuer = first('notary-root-p256.crt');
