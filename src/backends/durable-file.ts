@@ -2,10 +2,10 @@
  * Files that are there whole or not at all: temporary file in the same directory, fsync, link, fsync of the directory.
  * And the directories they are in.
  *
- * `link` rather than `rename`, because it never replaces a file that another program made meanwhile.
+ * Keys go by `link` rather than `rename`, because it never replaces a file that another program made meanwhile.
  */
 import { randomBytes } from 'node:crypto';
-import { constants, link, mkdir, open, opendir, stat, unlink } from 'node:fs/promises';
+import { constants, link, mkdir, open, opendir, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fromNodeError, SignetError } from '../errors.ts';
 
@@ -27,6 +27,24 @@ const writing = new Set<string>();
  * @throws {SignetError} KEY_EXISTS if `path` exists (nothing was changed), UNAVAILABLE
  */
 export async function createFileDurably(path: string, content: string | Uint8Array): Promise<void> {
+  await throughTemporary(path, content, (temporary) => link(temporary, path));
+}
+
+/**
+ * Puts a file of mode 0600 in the place of one that may be there, durably. A crash at any moment leaves the old file or the
+ * new one.
+ *
+ * @throws {SignetError} UNAVAILABLE
+ */
+export async function replaceFileDurably(path: string, content: string | Uint8Array): Promise<void> {
+  await throughTemporary(path, content, (temporary) => rename(temporary, path));
+}
+
+async function throughTemporary(
+  path: string,
+  content: string | Uint8Array,
+  publish: (temporary: string) => Promise<void>,
+): Promise<void> {
   const directory = dirname(path);
   const name = `.signet-${process.pid}-${randomBytes(8).toString('hex')}.tmp`;
   const temporary = join(directory, name);
@@ -39,7 +57,7 @@ export async function createFileDurably(path: string, content: string | Uint8Arr
     } finally {
       await file.close();
     }
-    await link(temporary, path);
+    await publish(temporary);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fromNodeError(error, `cannot create ${path}`);
     throw new SignetError('KEY_EXISTS', `${path} exists`, { cause: error });

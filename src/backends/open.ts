@@ -2,7 +2,8 @@
 
 import type { Secret } from '../crypto/secret.ts';
 import type { SignetError } from '../errors.ts';
-import type { KeyBackend, PassphraseSource } from './backend.ts';
+import type { KeyBackend, PassphraseSource, TokenIdentity } from './backend.ts';
+import type { RememberedPin } from './pkcs11/pin-source.ts';
 import type { Pkcs11Uri } from './pkcs11/uri.ts';
 import type { DatabaseOptions } from './sql/open-database.ts';
 
@@ -23,13 +24,27 @@ export interface SqlStorageOptions extends DatabaseOptions {
 export interface TokenOptions {
   /** Which token; `modulePath` is absolute. */
   readonly uri: Pkcs11Uri & { readonly modulePath: string };
-  /** File with the PIN, absolute; undefined: a person unlocks the token. */
+  /** File with the PIN, absolute; undefined: another source, or a person. */
   readonly pinFile: string | undefined;
+  /** How long a person's PIN is kept, milliseconds; 0: not at all. */
+  readonly pinCacheMs: number;
+  /** How long after its last use the device is let go of, milliseconds; undefined: never. */
+  readonly idleReleaseMs: number | undefined;
+  /** For modules that want parameters when they start. */
+  readonly libraryParameters: string | undefined;
 }
 
 export interface OpenTokenContext {
   /** For the module: where it finds its own configuration. */
   readonly env: NodeJS.ProcessEnv;
+  /** Where it outlives the daemon which PINs were refused; undefined: nothing does. */
+  readonly stateDirectory?: string | undefined;
+  /** systemd's `$CREDENTIALS_DIRECTORY`, where PINs may be. */
+  readonly credentialsDirectory?: string | undefined;
+  /** Whether no other token is configured. */
+  readonly isOnlyToken?: boolean | undefined;
+  /** The PIN that a person had the keyring of the desktop remember. */
+  readonly rememberedPin?: ((token: TokenIdentity) => RememberedPin) | undefined;
   readonly onUnreadable: (what: string, error: SignetError) => void;
   /** What happens to the token; with an error if it is a failure. */
   readonly onEvent: (what: string, error?: unknown) => void;

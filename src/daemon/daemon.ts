@@ -9,6 +9,7 @@ import type { KeyId } from '../crypto/key-id.ts';
 import { SignetError } from '../errors.ts';
 import { Keyring } from '../keyring/keyring.ts';
 import { aliasVariable, ConfiguredPassphrases, passphraseOfAlias } from '../keyring/unlock.ts';
+import { defaultStateDir } from '../locations.ts';
 import type { Native } from '../native.ts';
 import { AGENT } from '../rpc/agent-definition.ts';
 import { HEALTH, KEY_MANAGEMENT, SIGNER } from '../rpc/definitions.ts';
@@ -313,10 +314,15 @@ export class Daemon {
 
 async function openTokens({ config, env, log: { logger } }: DaemonOptions): Promise<KeyBackend[]> {
   const tokens: KeyBackend[] = [];
+  if (config.tokens.length === 0) return tokens;
+  const stateDirectory = defaultStateDir(env);
   try {
     for (const options of config.tokens) {
       const token = await openToken(options, {
         env,
+        stateDirectory,
+        credentialsDirectory: env['CREDENTIALS_DIRECTORY'],
+        isOnlyToken: config.tokens.length === 1,
         onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),
         onEvent: (what, error) => {
           if (error === undefined) logger.info(what);

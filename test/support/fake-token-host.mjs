@@ -60,7 +60,7 @@ const misbehaviours = {
 const handlers = {
   load: (id) => {
     const how = misbehaviours[plan().load];
-    return how === undefined ? reply(id) : how(id);
+    return how === undefined ? reply(id, { manufacturer: 'fake', description: '' }) : how(id);
   },
   tokens: (id) =>
     reply(
@@ -76,7 +76,7 @@ const handlers = {
         slotManufacturer: '',
       })),
     ),
-  attach: (id) => reply(id, state()),
+  attach: (id) => reply(id, { ...state(), mechanisms: [] }),
   state: (id) => reply(id, state()),
   keys: (id) => reply(id, [...(plan().keysBefore ?? []), key, ...(plan().keysAfter ?? [])]),
   login: (id, _, pin) => {

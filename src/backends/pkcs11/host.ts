@@ -8,10 +8,14 @@
 import { Socket } from 'node:net';
 import { SignetError } from '../../errors.ts';
 import { loadNative } from '../../native.ts';
+import { splitParts } from './blob-parts.ts';
 import { fromPkcs11Error } from './ckr.ts';
 import { Cryptoki } from './cryptoki.ts';
+import { initialiseToken } from './host-administration.ts';
+import { type HostResult, performOnToken } from './host-operations.ts';
 import { encodeFrame, type Frame, FrameReader, type HostReply, type HostRequest } from './host-protocol.ts';
-import { HostToken, TokenLost } from './host-token.ts';
+import { HostToken } from './host-token.ts';
+import { TokenLost } from './token-session.ts';
 
 const SOCKET_FD = 3;
 
@@ -52,8 +56,8 @@ class Host {
 
   #answer({ id, header, blob }: Frame): void {
     try {
-      const { value, signature } = this.#perform(header as unknown as HostRequest, blob);
-      this.#send(id, { ok: true, value }, signature);
+      const { value, blob: answer } = this.#perform(header as unknown as HostRequest, blob);
+      this.#send(id, { ok: true, value }, answer);
     } catch (error) {
       this.#refuse(id, error);
     } finally {
@@ -71,48 +75,30 @@ class Host {
     this.#socket.write(encodeFrame(id, reply, blob));
   }
 
-  #perform(request: HostRequest, blob: Buffer): { readonly value?: unknown; readonly signature?: Buffer } {
+  #perform(request: HostRequest, blob: Buffer): HostResult {
     switch (request.op) {
       case 'load':
-        this.#cryptoki = Cryptoki.load(request.modulePath);
-        return {};
+        this.#cryptoki = Cryptoki.load(request.modulePath, request.parameters);
+        return { value: this.#cryptoki.libraryFacts() };
       case 'tokens':
         return { value: this.#tokens(request.fresh) };
-      case 'attach':
-        this.#token = HostToken.attach(this.#module(), request);
-        return { value: this.#token.state() };
+      case 'attach': {
+        const cryptoki = this.#module();
+        const { token, slot } = HostToken.attach(cryptoki, request, request.profile);
+        this.#token = token;
+        return { value: { ...token.session.state(), mechanisms: cryptoki.mechanisms(slot) } };
+      }
+      case 'initialise': {
+        const [soPin = Buffer.alloc(0), pin = Buffer.alloc(0)] = splitParts(blob);
+        this.#token = undefined; // its sessions are closed
+        initialiseToken(this.#module(), request, request.newLabel, { soPin, pin });
+        return {};
+      }
       case 'cancel':
         return {};
       default:
-        return this.#onToken(request, blob);
-    }
-  }
-
-  #onToken(
-    request: Exclude<HostRequest, { op: 'load' | 'tokens' | 'attach' | 'cancel' }>,
-    blob: Buffer,
-  ): { readonly value?: unknown; readonly signature?: Buffer } {
-    const token = this.#token;
-    if (token === undefined) throw new SignetError('INTERNAL', 'no token is attached');
-    switch (request.op) {
-      case 'state':
-        return { value: token.run('a look', () => token.state()) };
-      case 'login':
-        return { value: token.login(blob) };
-      case 'logout':
-        return { value: token.run('logout', () => token.logout()) };
-      case 'keys':
-        return { value: token.run('listing keys', () => token.keys(request.ifChanged)) };
-      case 'generate': {
-        const label = Buffer.from(request.label, 'base64');
-        return { value: token.run('generating a key', () => token.generate(request.algorithm, label)) };
-      }
-      case 'import':
-        return { value: token.run('importing a key', () => token.import(request.key, splitParts(blob))) };
-      case 'remove':
-        return { value: token.run('removing a key', () => token.remove(request)) };
-      case 'sign':
-        return { signature: token.run('signing', () => token.sign(request, request.scheme, blob)) };
+        if (this.#token === undefined) throw new SignetError('INTERNAL', 'no token is attached');
+        return performOnToken(this.#token, request, blob);
     }
   }
 
@@ -140,16 +126,6 @@ class Host {
     if (this.#cryptoki === undefined) throw new SignetError('INTERNAL', 'no module is loaded');
     return this.#cryptoki;
   }
-}
-
-function splitParts(blob: Buffer): Buffer[] {
-  const parts: Buffer[] = [];
-  for (let offset = 0; offset < blob.length; ) {
-    const end = offset + 2 + blob.readUInt16BE(offset);
-    parts.push(blob.subarray(offset + 2, end));
-    offset = end;
-  }
-  return parts;
 }
 
 async function main(): Promise<void> {

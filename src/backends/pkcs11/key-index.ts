@@ -6,9 +6,10 @@ import type { KeyObject } from 'node:crypto';
 import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
 import { type PublicKey, toKeyObject } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
-import type { KeyInfo } from '../backend.ts';
+import type { KeyInfo, PinPolicy } from '../backend.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { CKF_TOKEN } from './constants.ts';
+import type { TokenHooks } from './hooks.ts';
 import { ANSWERS, type KeyFacts, type TokenFacts } from './host-protocol.ts';
 import { parseLabel } from './label.ts';
 import { decodeAttributes, publicKeyFromAttributes } from './public-object.ts';
@@ -22,6 +23,13 @@ export interface KeyRecord {
   readonly verifier: KeyObject;
   /** Hex. */
   readonly ckaId: string;
+  /** Whether the key wants the PIN for each signature; undefined where that was not seen without a login. */
+  readonly alwaysAuthenticate: boolean | undefined;
+}
+
+export interface KeyIndexOptions {
+  readonly onUnreadable: (what: string, error: SignetError) => void;
+  readonly describe?: TokenHooks['describe'];
 }
 
 /** How old an answer "no such key" may be, milliseconds. The daemon's health checks keep the index younger than that. */
@@ -31,7 +39,7 @@ const LOOK_UP_TIMEOUT_MS = 1000;
 
 export class KeyIndex {
   readonly #connection: TokenConnection;
-  readonly #onUnreadable: (what: string, error: SignetError) => void;
+  readonly #options: KeyIndexOptions;
   readonly #flights = new SingleFlight<'all' | 'changes', void>();
   readonly #reported = new Set<string>();
   #records = new Map<KeyId, KeyRecord>();
@@ -39,9 +47,9 @@ export class KeyIndex {
   #source: AttachedToken | undefined;
   #readAt = Number.NEGATIVE_INFINITY;
 
-  constructor(connection: TokenConnection, onUnreadable: (what: string, error: SignetError) => void) {
+  constructor(connection: TokenConnection, options: KeyIndexOptions) {
     this.#connection = connection;
-    this.#onUnreadable = onUnreadable;
+    this.#options = options;
   }
 
   get size(): number {
@@ -62,11 +70,20 @@ export class KeyIndex {
    * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE
    */
   async find(keyId: KeyId): Promise<KeyRecord | undefined> {
+    // Other programs were given the device: a mere look does not take it back.
+    if (this.#connection.isReleased) return this.#records.get(keyId);
     const isCurrent = this.#source !== undefined && this.#source === this.#connection.attached;
     const known = isCurrent ? this.#records.get(keyId) : undefined;
     if (known !== undefined || (isCurrent && performance.now() - this.#readAt < MAX_AGE_MS)) return known;
     await this.#within(this.refreshIfChanged());
     return this.#records.get(keyId);
+  }
+
+  /** @throws {SignetError} KEY_NOT_FOUND, and as `find` */
+  async require(keyId: KeyId): Promise<KeyRecord> {
+    const record = await this.find(keyId);
+    if (record === undefined) throw new SignetError('KEY_NOT_FOUND', `no key ${keyId} in ${this.#connection.name}`);
+    return record;
   }
 
   /** Reads all keys of the token. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
@@ -88,7 +105,8 @@ export class KeyIndex {
   add(facts: KeyFacts): KeyRecord {
     const { attached } = this.#connection;
     if (attached === undefined) throw new SignetError('UNAVAILABLE', `${this.#connection.name} went away`);
-    const record = recordOf(facts, attached);
+    const record = this.#recordOf(facts, attached);
+    if (record === undefined) throw new SignetError('INTERNAL', `a new key on ${this.#connection.name} is left out`);
     this.#records.set(record.info.keyId, record);
     return record;
   }
@@ -111,8 +129,8 @@ export class KeyIndex {
     for (const facts of keys) {
       if (facts.hasPrivate === false) continue; // somebody's trust anchor
       try {
-        const record = recordOf(facts, attached);
-        if (!records.has(record.info.keyId)) records.set(record.info.keyId, record);
+        const record = this.#recordOf(facts, attached);
+        if (record !== undefined && !records.has(record.info.keyId)) records.set(record.info.keyId, record);
       } catch (error) {
         this.#report(facts, attached.facts, error);
       }
@@ -120,12 +138,35 @@ export class KeyIndex {
     return records;
   }
 
+  #recordOf(facts: KeyFacts, { facts: token, state }: AttachedToken): KeyRecord | undefined {
+    const publicKey = publicKeyFromAttributes(decodeAttributes(facts));
+    const { alwaysAuthenticate } = facts;
+    const pin = (state.flags & CKF_TOKEN.LOGIN_REQUIRED) !== 0;
+    const told: KeyInfo = {
+      keyId: keyIdOf(publicKey),
+      ...parseLabel(Buffer.from(facts.label, 'base64')),
+      location: locationOf(facts, token),
+      needs: { pin, touch: false, passphrase: false },
+      publicKey,
+      device: {
+        serial: token.serial,
+        label: token.label,
+        ...(alwaysAuthenticate === undefined ? {} : { pinPolicy: pinPolicyOf(alwaysAuthenticate, pin) }),
+      },
+    };
+    const { describe } = this.#options;
+    const info = describe === undefined ? told : describe(told, facts);
+    if (info === undefined) return undefined;
+    const ckaId = Buffer.from(facts.ckaId, 'base64').toString('hex');
+    return { info, publicKey, verifier: toKeyObject(publicKey), ckaId, alwaysAuthenticate };
+  }
+
   /** Once for each object, not at each reading. */
   #report(facts: KeyFacts, token: TokenFacts, error: unknown): void {
     const what = locationOf(facts, token);
     if (this.#reported.has(what) || !(error instanceof SignetError)) return;
     this.#reported.add(what);
-    this.#onUnreadable(what, error);
+    this.#options.onUnreadable(what, error);
   }
 
   async #within(work: Promise<void>): Promise<void> {
@@ -142,26 +183,12 @@ export class KeyIndex {
   }
 }
 
-function recordOf(facts: KeyFacts, { facts: token, state }: AttachedToken): KeyRecord {
-  const publicKey = publicKeyFromAttributes(decodeAttributes(facts));
-  const keyId = keyIdOf(publicKey);
-  const pin = (state.flags & CKF_TOKEN.LOGIN_REQUIRED) !== 0;
-  const info: KeyInfo = {
-    keyId,
-    ...parseLabel(Buffer.from(facts.label, 'base64')),
-    location: locationOf(facts, token),
-    needs: { pin, touch: false, passphrase: false },
-    publicKey,
-  };
-  return {
-    info,
-    publicKey,
-    verifier: toKeyObject(publicKey),
-    ckaId: Buffer.from(facts.ckaId, 'base64').toString('hex'),
-  };
-}
-
 function locationOf({ ckaId }: KeyFacts, { label: token, serial }: TokenFacts): string {
   const id = Buffer.from(ckaId, 'base64');
   return formatPkcs11Uri({ token, serial, type: 'private', ...(id.length === 0 ? {} : { id }) });
+}
+
+function pinPolicyOf(alwaysAuthenticate: boolean, needsLogin: boolean): PinPolicy {
+  if (alwaysAuthenticate) return 'always';
+  return needsLogin ? 'once' : 'never';
 }

@@ -1,19 +1,24 @@
 /**
- * The way to one token: a host for its module, the slot that holds it, its login. All of it is made anew when the host
- * ends or the token leaves, with back-off; the token is then found again by what its URI says.
+ * The way to one token: a host for its module and the slot that holds it. Both are made anew when the host ends or the token
+ * leaves, with back-off; the token is then found again by what its URI says. Who is logged in is token-login.ts's business.
  */
 import { SignetError } from '../../errors.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { CKF_TOKEN } from './constants.ts';
-import { ANSWERS, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
-import type { PinFile } from './pin-file.ts';
+import { ANSWERS, type AttachedFacts, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
+import { type LibraryFacts, type ModuleProfile, profileOf } from './profile.ts';
 import { type HostAnswer, type RequestOptions, TokenHost, type TokenHostOptions } from './token-host.ts';
 import { formatPkcs11Uri, type Pkcs11Uri } from './uri.ts';
 
 export interface TokenConnectionOptions extends Pick<TokenHostOptions, 'operationTimeoutMs' | 'env' | 'entry'> {
   /** Which token; `modulePath` is set and absolute. */
   readonly uri: Pkcs11Uri & { readonly modulePath: string };
-  readonly pinFile: PinFile | undefined;
+  /** For modules that want parameters at C_Initialize. */
+  readonly libraryParameters?: string | undefined;
+  /** Instead of the one that the table has for the module. */
+  readonly profile?: ModuleProfile | undefined;
+  /** Runs before anybody else can use the token. */
+  readonly onAttached?: ((attached: AttachedToken) => Promise<void>) | undefined;
   /** Failures that no caller is told, and recoveries, for the log. */
   readonly onEvent: (what: string, error?: unknown) => void;
 }
@@ -22,6 +27,8 @@ export interface TokenConnectionOptions extends Pick<TokenHostOptions, 'operatio
 export interface AttachedToken {
   readonly host: TokenHost;
   readonly facts: TokenFacts;
+  readonly profile: ModuleProfile;
+  readonly mechanisms: AttachedFacts['mechanisms'];
   state: TokenState;
 }
 
@@ -35,15 +42,17 @@ const HEALTHY_MS = 10_000;
 
 export class TokenConnection implements AsyncDisposable {
   readonly #options: TokenConnectionOptions;
-  readonly #flights = new SingleFlight<'attach' | 'login', void>();
+  readonly #flights = new SingleFlight<'attach' | 'release', void>();
+  #library: LibraryFacts | undefined;
   #host: TokenHost | undefined;
   #attached: AttachedToken | undefined;
   #failure: { readonly error: unknown; readonly until: number } | undefined;
   #crashes = 0;
   #startedAt = 0;
   #isClosed = false;
-  /** Why the PIN of the file is of no use, since the last try. */
-  #pinProblem: SignetError | undefined;
+  #isReleased = false;
+  /** The token as it was attached last, whether or not it is there now. */
+  #last: AttachedToken | undefined;
 
   constructor(options: TokenConnectionOptions) {
     this.#options = options;
@@ -60,12 +69,22 @@ export class TokenConnection implements AsyncDisposable {
     return this.#attached?.host.isAlive ? this.#attached : undefined;
   }
 
-  get pinProblem(): SignetError | undefined {
-    return this.#pinProblem;
+  /** As it was attached last; undefined before the first time. */
+  get last(): AttachedToken | undefined {
+    return this.#last;
+  }
+
+  /** Whether other programs were given the device; the next `attach` takes it back. */
+  get isReleased(): boolean {
+    return this.#isReleased;
+  }
+
+  get modulePath(): string {
+    return this.#options.uri.modulePath;
   }
 
   /**
-   * The token, found and attached; logged in if a PIN file says how.
+   * The token, found and attached.
    *
    * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE, CONFIGURATION if several tokens match or the module cannot be
    *   loaded
@@ -82,34 +101,43 @@ export class TokenConnection implements AsyncDisposable {
     return host.request(request, options);
   }
 
+  /** Lets what is queued end, then the module in order, and with it login and sessions. */
+  release(): Promise<void> {
+    return this.#flights.run('release', async () => {
+      if (this.#isClosed) return;
+      await this.#flights.idle('attach');
+      const host = this.#host;
+      this.#host = undefined;
+      this.#attached = undefined;
+      this.#isReleased = true;
+      this.#crashes = 0;
+      // Behind everything that is queued already. A host that is at its end is let go of all the same.
+      await host?.request({ op: 'logout' }, { parse: ANSWERS.none }).catch(() => undefined);
+      await host?.[Symbol.asyncDispose]();
+    });
+  }
+
   /**
-   * Logs in with the PIN file unless that has been done or is not needed. Tries a PIN at most once (pin-file.ts), and never
-   * the last try that a token has.
+   * Erases the token, or one that is blank, and gives it a label and PINs.
    *
-   * @throws {SignetError} as `attach`; PIN_REQUIRED, PIN_INCORRECT, PIN_LOCKED, CONFIGURATION
+   * @param newLabel At most 32 bytes of UTF-8.
+   * @param blob As the request `initialise` has it. The caller zeroes it.
+   * @throws {SignetError} INVALID_ARGUMENT for a label that the URI does not match, and as `attach`
    */
-  async login(): Promise<void> {
-    const attached = await this.attach();
-    if (isOpen(attached)) return;
-    await this.#flights.run('login', () => this.#loginFromFile(attached));
-  }
-
-  /** Logs in with a PIN that a person gave. @throws {SignetError} as `attach`; PIN_INCORRECT, PIN_LOCKED */
-  async loginWith(pin: Uint8Array): Promise<void> {
-    const attached = await this.attach();
-    if (isOpen(attached)) return;
-    attached.state = await this.#tryPin(attached, pin);
-    this.#pinProblem = undefined;
-  }
-
-  /** @returns Whether it was logged in. */
-  async logout(): Promise<boolean> {
-    const { attached } = this;
-    if (attached === undefined || !attached.state.loggedIn) return false;
-    attached.state = { ...attached.state, loggedIn: false };
-    const { value } = await attached.host.request({ op: 'logout' }, { parse: ANSWERS.state });
-    attached.state = value;
-    return true;
+  async initialise(newLabel: string, blob: Uint8Array): Promise<void> {
+    const { token } = this.#options.uri;
+    if (token !== undefined && token !== newLabel) {
+      throw new SignetError('INVALID_ARGUMENT', `a token with the label "${newLabel}" would not match ${this.name}`, {
+        hint: 'keep the label, or change token= in the configuration first',
+      });
+    }
+    const host = await this.#liveHost();
+    const { slotId, serial, label } = await this.#findToken(host, 'also blank');
+    try {
+      await host.request({ op: 'initialise', slotId, serial, label, newLabel }, { parse: ANSWERS.none, blob });
+    } finally {
+      await this.release(); // what was known of the token is not true any more
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -122,28 +150,35 @@ export class TokenConnection implements AsyncDisposable {
     if (this.#failure !== undefined && this.#failure.until > performance.now()) throw this.#failure.error;
     try {
       const host = await this.#liveHost();
-      const facts = await this.#findToken(host);
+      const facts = await this.#findToken(host, 'initialised');
       const { slotId, serial, label } = facts;
-      const { value: state } = await host.request({ op: 'attach', slotId, serial, label }, { parse: ANSWERS.state });
-      this.#attached = { host, facts, state };
+      const profile = this.#options.profile ?? profileOf(this.#library ?? NO_FACTS);
+      const attach = { op: 'attach', slotId, serial, label, profile } as const;
+      const { value } = await host.request(attach, { parse: ANSWERS.attached });
+      const { mechanisms, ...state } = value;
+      this.#attached = { host, facts, profile, mechanisms, state };
+      this.#last = this.#attached;
       this.#failure = undefined;
+      this.#isReleased = false;
     } catch (error) {
       this.#failure = { error, until: performance.now() + RETRY_AFTER_MS };
       throw error;
     }
     this.#options.onEvent(`token ${this.name} attached`);
-    if (this.#options.pinFile !== undefined) await this.login().catch(() => undefined); // told by `pinProblem`
+    if (this.#attached !== undefined) await this.#options.onAttached?.(this.#attached);
   }
 
   async #liveHost(): Promise<TokenHost> {
+    await this.#flights.idle('release');
     if (this.#host?.isAlive) return this.#host;
     if (this.#host !== undefined) await this.#backOff();
-    const { uri, operationTimeoutMs, env, entry } = this.#options;
+    const { uri, operationTimeoutMs, env, entry, libraryParameters: parameters } = this.#options;
     const host = new TokenHost({ name: this.name, operationTimeoutMs, env, entry });
     this.#host = host;
     this.#startedAt = performance.now();
     try {
-      await host.request({ op: 'load', modulePath: uri.modulePath }, { parse: ANSWERS.none });
+      const load = { op: 'load', modulePath: uri.modulePath, parameters } as const;
+      this.#library = (await host.request(load, { parse: ANSWERS.library })).value;
     } catch (error) {
       // Half-loaded is not a state to go on from.
       host.kill(error instanceof SignetError ? error : new SignetError('UNAVAILABLE', 'the module does not load'));
@@ -166,10 +201,13 @@ export class TokenConnection implements AsyncDisposable {
     });
   }
 
-  async #findToken(host: TokenHost): Promise<TokenFacts> {
+  async #findToken(host: TokenHost, which: 'initialised' | 'also blank'): Promise<TokenFacts> {
+    const { token: _, ...unlabelled } = this.#options.uri;
     for (const fresh of [false, true]) {
       const { value: tokens } = await host.request({ op: 'tokens', fresh }, { parse: ANSWERS.tokens });
-      const [match, ...others] = tokens.filter((token) => matches(this.#options.uri, token));
+      const initialised = tokens.filter((token) => isInitialised(token) && matches(this.#options.uri, token));
+      const blank = tokens.filter((token) => !isInitialised(token) && matches(unlabelled, token));
+      const [match, ...others] = which === 'initialised' || initialised.length > 0 ? initialised : blank;
       if (others.length > 0) {
         throw new SignetError('CONFIGURATION', `${others.length + 1} tokens match ${this.name}`, {
           hint: 'add token= or serial= to the URI',
@@ -181,68 +219,17 @@ export class TokenConnection implements AsyncDisposable {
       hint: `plug it in, or list the tokens with: pkcs11-tool --module ${this.#options.uri.modulePath} -L`,
     });
   }
-
-  async #loginFromFile(attached: AttachedToken): Promise<void> {
-    try {
-      const { pinFile } = this.#options;
-      if (pinFile === undefined) {
-        throw new SignetError('PIN_REQUIRED', `${this.name} needs its PIN`, {
-          hint: 'unlock one of its keys, or add pin-source=file:… to the URI',
-        });
-      }
-      const { value: state } = await attached.host.request({ op: 'state' }, { parse: ANSWERS.state });
-      attached.state = state;
-      if (isOpen(attached)) return;
-      if ((state.flags & CKF_TOKEN.USER_PIN_FINAL_TRY) !== 0) {
-        throw new SignetError('PIN_REQUIRED', `one PIN try is left on ${this.name}: it is not spent unattended`, {
-          hint: 'unlock one of its keys by hand',
-          retriesLeft: 1,
-        });
-      }
-      const { pin, outcome } = await pinFile.read();
-      try {
-        attached.state = await this.#tryPin(attached, pin.bytes());
-        outcome('accepted');
-      } catch (error) {
-        const result = outcomeOf(error);
-        if (result !== undefined) outcome(result);
-        throw error;
-      } finally {
-        pin.dispose();
-      }
-      this.#pinProblem = undefined;
-    } catch (error) {
-      if (error instanceof SignetError && isAboutPin(error)) this.#pinProblem = error;
-      throw error;
-    }
-  }
-
-  async #tryPin(attached: AttachedToken, pin: Uint8Array): Promise<TokenState> {
-    if ((attached.state.flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) {
-      throw new SignetError('PIN_LOCKED', `the PIN of ${this.name} is locked`, {
-        hint: 'unblock it with the SO PIN or PUK',
-        retriesLeft: 0,
-      });
-    }
-    const { value } = await attached.host.request({ op: 'login' }, { parse: ANSWERS.state, blob: pin });
-    return value;
-  }
 }
+
+const NO_FACTS: LibraryFacts = { manufacturer: '', description: '' };
 
 /** Whether private keys can be used now. */
 export function isOpen({ state }: AttachedToken): boolean {
   return state.loggedIn || (state.flags & CKF_TOKEN.LOGIN_REQUIRED) === 0;
 }
 
-function isAboutPin(error: SignetError): boolean {
-  return ['PIN_REQUIRED', 'PIN_INCORRECT', 'PIN_LOCKED', 'CONFIGURATION'].includes(error.code);
-}
-
-/** @returns Undefined if the PIN may or may not have been tried. */
-function outcomeOf(error: unknown): 'refused' | 'not tried' | undefined {
-  if (!(error instanceof SignetError)) return undefined;
-  if (error.code === 'PIN_INCORRECT') return 'refused';
-  return error.code === 'PIN_LOCKED' || error.code === 'OVERLOADED' ? 'not tried' : undefined;
+function isInitialised({ flags }: TokenFacts): boolean {
+  return (flags & CKF_TOKEN.TOKEN_INITIALIZED) !== 0;
 }
 
 function matches(uri: Pkcs11Uri, token: TokenFacts): boolean {
@@ -255,6 +242,5 @@ function matches(uri: Pkcs11Uri, token: TokenFacts): boolean {
     [uri.slotDescription, token.slotDescription],
     [uri.slotManufacturer, token.slotManufacturer],
   ];
-  if ((token.flags & CKF_TOKEN.TOKEN_INITIALIZED) === 0) return false;
   return wanted.every(([want, have]) => want === undefined || want === have);
 }

@@ -244,7 +244,7 @@ describe('the PIN', () => {
       const error = await failure(sign());
       expect(error).toMatchObject({
         code: 'PIN_INCORRECT',
-        message: `the PIN in ${pinFile} was refused and is not tried again`,
+        message: `the PIN of pin-source ${pinFile} was refused and is not tried again`,
         hint: `correct the PIN in ${pinFile}`,
       });
       expect(inspect(error, { depth: 9 })).not.toContain('97979797');
