@@ -86,7 +86,7 @@ export class HostToken {
       const pair = cryptoki.generateKeyPair(
         handle,
         mechanism,
-        [...numbers, ...publicTemplate(name)],
+        [...numbers, ...publicTemplate(name, profile.refusedAtGeneration)],
         [...privateTemplate(name, profile.refusedAtGeneration), ...extra],
       );
       try {
@@ -107,7 +107,11 @@ export class HostToken {
     const { cryptoki, handle, profile } = this.session;
     return this.session.asWriter(soPin, () => {
       const publicKey = profile.importsPublicHalf
-        ? cryptoki.create(handle, [...keyClass(CKO.PUBLIC_KEY, key.keyType), ...numbers, ...publicTemplate(name)])
+        ? cryptoki.create(handle, [
+            ...keyClass(CKO.PUBLIC_KEY, key.keyType),
+            ...numbers,
+            ...publicTemplate(name, profile.refusedAtImport),
+          ])
         : undefined;
       try {
         const privateKey = cryptoki.create(handle, [

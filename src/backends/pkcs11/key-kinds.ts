@@ -1,6 +1,7 @@
 /** The kinds of keys that are made on tokens, and what a token must be able to do for each. */
 import type { KeyAlgorithm } from '../../crypto/algorithms.ts';
 import { curveByOpensslName } from '../../crypto/named-curves.ts';
+import { type PublicKey, toKeyObject } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
 import type { KeyRequest } from '../backend.ts';
 import { CKA, CKM } from './constants.ts';
@@ -77,6 +78,20 @@ export function canMake(kind: KeyKind, mechanisms: readonly MechanismRange[]): b
     const range = mechanisms.find((candidate) => candidate.mechanism === mechanism);
     return range !== undefined && (bits === undefined || isWithin(bits, range));
   });
+}
+
+/** Whether a token with these mechanisms signs with a key of its own size, as `KINDS` would have it. */
+export function canSign(key: PublicKey, mechanisms: readonly MechanismRange[]): boolean {
+  const { signMechanism } = KINDS[kindOf({ algorithm: key.algorithm })];
+  const range = mechanisms.find(({ mechanism }) => mechanism === signMechanism);
+  return range !== undefined && (key.algorithm === 'ed25519' || isWithin(bitsOf(key), range));
+}
+
+/** Of curve or modulus. */
+function bitsOf(key: PublicKey): number {
+  const { namedCurve, modulusLength = 0 } = toKeyObject(key).asymmetricKeyDetails ?? {};
+  const curve = curveByOpensslName(namedCurve);
+  return curve === undefined ? modulusLength : Number(curve.name.slice('P-'.length));
 }
 
 /** A maximum of 0 means that the module does not tell. */

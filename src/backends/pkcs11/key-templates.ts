@@ -13,33 +13,39 @@ export interface PairName {
 }
 
 /** The public half is readable without a login, so that keys can be listed before the PIN is given. */
-export function publicTemplate({ id, label }: PairName): Template {
+export function publicTemplate({ id, label }: PairName, refused: readonly OptionalAttribute[]): Template {
   return [
     [CKA.TOKEN, true],
     [CKA.PRIVATE, false],
-    [CKA.VERIFY, true],
     [CKA.ID, id],
     [CKA.LABEL, label],
+    ...without(refused, [['VERIFY', true]]),
   ];
 }
 
 /** Everything is said: modules have defaults that let keys out. @param refused What this module does not take. */
 export function privateTemplate({ id, label }: PairName, refused: readonly OptionalAttribute[]): Template {
-  const optional: readonly (readonly [OptionalAttribute, AttributeValue])[] = [
-    ['PRIVATE', true],
-    ['SENSITIVE', true],
-    ['EXTRACTABLE', false],
-    ['SIGN', true],
-    ['DECRYPT', false],
-    ['UNWRAP', false],
-    ['DERIVE', false],
-    ['LABEL', label],
-  ];
   return [
     [CKA.TOKEN, true],
     [CKA.ID, id],
-    ...optional.filter(([name]) => !refused.includes(name)).map(([name, value]) => [CKA[name], value] as const),
+    ...without(refused, [
+      ['PRIVATE', true],
+      ['SENSITIVE', true],
+      ['EXTRACTABLE', false],
+      ['SIGN', true],
+      ['DECRYPT', false],
+      ['UNWRAP', false],
+      ['DERIVE', false],
+      ['LABEL', label],
+    ]),
   ];
+}
+
+function without(
+  refused: readonly OptionalAttribute[],
+  wanted: readonly (readonly [OptionalAttribute, AttributeValue])[],
+): Template {
+  return wanted.filter(([name]) => !refused.includes(name)).map(([name, value]) => [CKA[name], value] as const);
 }
 
 /** The public numbers of a key, as attributes. */

@@ -21,7 +21,7 @@ import { certificateParts } from './certificate-parts.ts';
 import type { KeyPlace, TokenHooks } from './hooks.ts';
 import { ANSWERS } from './host-protocol.ts';
 import type { KeyIndex, KeyRecord } from './key-index.ts';
-import { algorithmsOf, canMake, kindOf } from './key-kinds.ts';
+import { algorithmsOf, canMake, canSign, kindOf } from './key-kinds.ts';
 import { formatLabel } from './label.ts';
 import { attributesOfPublicKey } from './public-object.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
@@ -57,10 +57,11 @@ export class KeyWriter {
       const publicKey = publicKeyOf(object);
       const keyId = keyIdOf(publicKey);
       const attached = await this.#attach();
-      if (!attached.profile.imports.includes(publicKey.algorithm)) {
+      const { profile, mechanisms } = attached;
+      if (!profile.imports.includes(publicKey.algorithm) || !canSign(publicKey, mechanisms)) {
         throw new SignetError(
           'UNSUPPORTED',
-          `${this.#connection.name} takes no ${publicKey.algorithm} keys made elsewhere`,
+          `${this.#connection.name} takes no such ${publicKey.algorithm} keys made elsewhere`,
         );
       }
       using access = await this.#writeAccess(context);

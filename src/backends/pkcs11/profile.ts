@@ -7,6 +7,7 @@ import type { KeyAlgorithm } from '../../crypto/algorithms.ts';
 
 /** Attributes of a template that some modules refuse. */
 export type OptionalAttribute =
+  | 'VERIFY'
   | 'PRIVATE'
   | 'SENSITIVE'
   | 'EXTRACTABLE'
@@ -23,9 +24,9 @@ export interface ModuleProfile {
   readonly ckaId: 'free' | 'place';
   /** Whether CKA_LABEL keeps what is written to it, and so role and GUN. */
   readonly keepsLabels: boolean;
-  /** Left out of the private template of C_GenerateKeyPair. */
+  /** Left out of the templates of C_GenerateKeyPair. */
   readonly refusedAtGeneration: readonly OptionalAttribute[];
-  /** Left out of the private template of C_CreateObject. */
+  /** Left out of the templates of C_CreateObject. */
   readonly refusedAtImport: readonly OptionalAttribute[];
   /** Algorithms that C_CreateObject takes. */
   readonly imports: readonly KeyAlgorithm[];
@@ -98,7 +99,7 @@ const ROWS: readonly ProfileRow[] = [
     name: 'nss',
     file: /^libsoftokn3\.so/,
     manufacturer: /^Mozilla Foundation/,
-    imports: ['rsa'],
+    imports: ['ecdsa', 'rsa'],
     tellsTries: false,
     locksAfter: undefined,
     sharesToken: true,
@@ -109,6 +110,7 @@ const ROWS: readonly ProfileRow[] = [
     name: 'tpm2',
     file: /^libtpm2_pkcs11\.so/,
     manufacturer: /^tpm2-software/,
+    refusedAtGeneration: ['VERIFY'], // it takes that and DECRYPT=false for a contradiction
     imports: [],
     tellsTries: false,
     locksAfter: 'as the TPM is set (dictionary attack lock-out), often 3 to 32',
