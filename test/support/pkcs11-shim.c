@@ -1,13 +1,15 @@
 /*
  * A PKCS#11 module that passes every call to another one, and writes down each C_Login. For tests that count PIN tries,
- * which SoftHSM does not, and for modules that end the process at a chosen call.
+ * which SoftHSM does not, and for modules that end the process, or hang, at a chosen call.
  *
- * SHIM_MODULE: the real module. SHIM_LOG: a line for each C_Login. SHIM_CRASH: a file that names the call to die in.
+ * SHIM_MODULE: the real module. SHIM_LOG: a line for each C_Login. SHIM_CRASH: a file with the call
+ * to die in, or "load"; with " hang" after it, to hang in.
  */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef unsigned long CK_ULONG;
 typedef CK_ULONG CK_RV;
@@ -31,9 +33,14 @@ static void die_if_asked(const char *call) {
   const char *path = getenv("SHIM_CRASH");
   FILE *file = path ? fopen(path, "r") : NULL;
   if (!file) return;
-  if (fgets(asked, sizeof asked, file) && strncmp(asked, call, strlen(call)) == 0) abort();
+  if (fgets(asked, sizeof asked, file) && strncmp(asked, call, strlen(call)) == 0) {
+    if (!strstr(asked, " hang")) abort();
+    for (;;) pause();
+  }
   fclose(file);
 }
+
+__attribute__((constructor)) static void loaded(void) { die_if_asked("load"); }
 
 static CK_RV shim_initialize(void *arguments) {
   die_if_asked("C_Initialize");

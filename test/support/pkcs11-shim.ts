@@ -8,13 +8,18 @@ import { SOFTHSM_MODULE, type SoftHsm } from './softhsm.ts';
 
 const SOURCE = fileURLToPath(new URL('pkcs11-shim.c', import.meta.url));
 
+/** `load`: when the library is loaded, before any call. */
+export type ShimCall = 'load' | 'C_Initialize' | 'C_Login' | 'C_Sign';
+
 export interface Shim {
   readonly modulePath: string;
   readonly env: Readonly<Record<string, string>>;
   /** How often C_Login was called so far. */
   logins(): Promise<number>;
   /** The call that ends the process from now on; undefined: none. */
-  crashIn(call: 'C_Initialize' | 'C_Login' | 'C_Sign' | undefined): Promise<void>;
+  crashIn(call: ShimCall | undefined): Promise<void>;
+  /** The call that never returns from now on. */
+  hangIn(call: ShimCall): Promise<void>;
   readonly open: OpenToken;
 }
 
@@ -32,6 +37,7 @@ export async function shimBefore(hsm: SoftHsm): Promise<Shim> {
     env,
     logins: async () => (await readFile(log, 'utf8').catch(() => '')).split('\n').length - 1,
     crashIn: (call) => writeFile(crash, call ?? ''),
+    hangIn: (call) => writeFile(crash, `${call} hang`),
     open: opener({ modulePath, env }),
   };
 }
