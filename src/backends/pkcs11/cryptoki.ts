@@ -223,22 +223,20 @@ export class Cryptoki {
     }
   }
 
-  /** One attribute: asked for together, one that is missing would hide the others. @returns Undefined if it is missing. */
-  attribute(session: Handle, object: Handle, type: number): Buffer | undefined {
+  /** Asked for together; one by one if that fails, as one that is missing hides the others. @returns In order. */
+  attributes(session: Handle, object: Handle, types: readonly number[]): (Buffer | undefined)[] {
     try {
-      const [attribute] = this.#module.C_GetAttributeValue(session, object, [{ type }]);
-      return attribute !== undefined && Buffer.isBuffer(attribute.value) ? attribute.value : undefined;
+      const found = this.#module.C_GetAttributeValue(
+        session,
+        object,
+        types.map((type) => ({ type })),
+      );
+      return types.map((_, index) => bufferOf(found[index]?.value));
     } catch (error) {
       const ckr = ckrOf(error);
-      if (ckr === CKR.ATTRIBUTE_TYPE_INVALID || ckr === CKR.ATTRIBUTE_SENSITIVE) return undefined;
-      throw error;
+      if (ckr !== CKR.ATTRIBUTE_TYPE_INVALID && ckr !== CKR.ATTRIBUTE_SENSITIVE) throw error;
+      return types.length === 1 ? [undefined] : types.flatMap((type) => this.attributes(session, object, [type]));
     }
-  }
-
-  /** A CK_ULONG, as far as we need it. */
-  numberAttribute(session: Handle, object: Handle, type: number): number | undefined {
-    const value = this.attribute(session, object, type);
-    return value === undefined || value.length < 4 ? undefined : value.readUInt32LE(0);
   }
 
   create(session: Handle, template: Template): Handle {
@@ -295,6 +293,10 @@ function loadBindings(): typeof Pkcs11Js {
 
 function trim(text: string): string {
   return text.replace(PADDING, '');
+}
+
+function bufferOf(value: unknown): Buffer | undefined {
+  return Buffer.isBuffer(value) ? value : undefined;
 }
 
 function textOf(pin: Uint8Array): string {

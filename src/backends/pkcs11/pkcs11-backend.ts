@@ -87,7 +87,10 @@ export class Pkcs11Backend implements KeyBackend {
     this.name = backendName;
     this.connection = new TokenConnection({
       ...options,
-      onAttached: (attached) => this.login.loginAtAttachment(attached),
+      onAttached: async (attached) => {
+        this.#idle.restart();
+        await this.login.loginAtAttachment(attached);
+      },
     });
     const pinTriesLeft = hooks.pinTriesLeft && (() => hooks.pinTriesLeft?.() ?? Promise.resolve(undefined));
     this.login = new TokenLogin(this.connection, { ...options, backendName, pinTriesLeft });
@@ -181,7 +184,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   async count(): Promise<number> {
-    if (!this.connection.isReleased) await this.#index.refreshIfChanged();
+    if (!this.connection.isReleased) await this.#index.keepFresh();
     return this.#index.size;
   }
 
@@ -274,13 +277,14 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   async #releaseIfIdle(): Promise<boolean> {
-    if (this.connection.attached?.host.isBusy) return false;
-    await this.connection.release();
+    const { attached } = this.connection;
+    if (attached?.host.isBusy) return false;
+    if (attached !== undefined) await this.connection.release(); // otherwise the next attachment begins the time anew
     return true;
   }
 
   async #check(): Promise<void> {
-    await this.#index.refreshIfChanged();
+    await this.#index.keepFresh();
     // The file may have been corrected; a PIN that was refused is not tried (pin-memory.ts).
     if (this.login.problem !== undefined) await this.login.login(undefined).catch(() => undefined);
   }

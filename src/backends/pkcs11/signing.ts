@@ -27,7 +27,7 @@ export function prepareInput(
 /** Whether a signature is the key's own over this input. */
 export async function isValidSignature(record: KeyRecord, input: SignInput, signature: Uint8Array): Promise<boolean> {
   const { publicKey, verifier } = record;
-  if ('message' in input) return verifyWith(verifier, publicKey, input.message, signature);
+  if ('message' in input) return verifyWith(verifier(), publicKey, input.message, signature);
   return verifyDigest(publicKey, input.digest, input.hash, signature);
 }
 

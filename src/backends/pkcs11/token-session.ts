@@ -119,7 +119,12 @@ export class TokenSession {
 
   /** @returns No bytes if the object has no such attribute. */
   read(object: Handle, type: number): Buffer {
-    return this.cryptoki.attribute(this.#session, object, type) ?? Buffer.alloc(0);
+    return this.readAll(object, [type])[0] ?? Buffer.alloc(0);
+  }
+
+  /** @returns In order; undefined for what the object does not have. */
+  readAll(object: Handle, types: readonly number[]): (Buffer | undefined)[] {
+    return this.cryptoki.attributes(this.#session, object, types);
   }
 
   destroyQuietly(object: Handle): void {
