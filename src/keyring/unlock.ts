@@ -1,22 +1,26 @@
 /**
- * Where passphrases come from when no person is asked. PINs never come from here (SECURITY.md).
+ * Where passphrases come from. PINs never come from here (SECURITY.md).
  *
  * For new keys, the first that is configured:
  *   1. the alias of notary-signer's configuration: `NOTARY_SIGNER_<ALIAS>`
  *   2. `storage.passphrase_file`
  *   3. the systemd credential `signet-passphrase` (`LoadCredential=`)
  *   4. the variables of the notary and docker clients for the key's role
- *   5. a random passphrase that Signet made at its first start
- * Existing keys are tried with all of them; for roles of people (root, targets, …) the client variables come first.
+ *   5. a person's answer, where one can be asked
+ *   6. where none can, a random passphrase that Signet made at its first start
+ * Existing keys are tried with all that is configured; for roles of people (root, targets, …) the client variables come
+ * first. Then comes what the person had kept in the operating system's keyring, then the question.
  */
 import { randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
-import type { NewKeyPassphrase, PassphraseSource } from '../backends/backend.ts';
+import type { NewKeyPassphrase, PassphraseSource, SignContext } from '../backends/backend.ts';
 import { createDirectory, createFileDurably, removeAbandonedFiles } from '../backends/durable-file.ts';
 import { readPrivateSecret, readSecret } from '../backends/secret-file.ts';
+import type { KeyId } from '../crypto/key-id.ts';
 import { KDF_ITERATIONS } from '../crypto/key-pem.ts';
 import { Secret } from '../crypto/secret.ts';
 import { fromNodeError, SignetError } from '../errors.ts';
+import type { SecretStore } from './secret-store.ts';
 
 /** 256 random bits need no stretching; this is five times what Notary uses, so that nobody mistakes it for less. */
 const RANDOM_PASSPHRASE_ITERATIONS = 10_240;
@@ -34,6 +38,8 @@ export interface PassphraseOptions {
   readonly randomFile: string | undefined;
   /** `storage.kdf_iterations`: overrides the built-in choice. */
   readonly kdfIterations: number | undefined;
+  /** Where people had passphrases kept. */
+  readonly secretStore?: Pick<SecretStore, 'get' | 'drop'> | undefined;
 }
 
 interface Source {
@@ -47,9 +53,11 @@ interface Source {
 export class ConfiguredPassphrases implements PassphraseSource {
   readonly #options: PassphraseOptions;
   readonly #storage: readonly Source[];
+  readonly kdfIterations: number;
 
   private constructor(options: PassphraseOptions) {
     this.#options = options;
+    this.kdfIterations = options.kdfIterations ?? KDF_ITERATIONS;
     this.#storage = storageSources(options);
   }
 
@@ -98,13 +106,28 @@ export class ConfiguredPassphrases implements PassphraseSource {
     return found;
   }
 
-  async forNewKey(owner: { readonly role: string }): Promise<NewKeyPassphrase> {
+  async remembered(keyId: KeyId): Promise<Secret | undefined> {
+    return this.#options.secretStore?.get(`passphrase:${keyId}`);
+  }
+
+  async forget(keyId: KeyId): Promise<void> {
+    await this.#options.secretStore?.drop(`passphrase:${keyId}`);
+  }
+
+  async forNewKey(
+    owner: { readonly keyId?: KeyId; readonly role: string; readonly gun: string },
+    context: Pick<SignContext, 'interaction' | 'signal'> = {},
+  ): Promise<NewKeyPassphrase> {
     for (const source of this.#sourcesForNewKey(owner.role)) {
+      // A person's key under a passphrase that Signet made up would be of no use to notary and docker.
+      if (source.random && context.interaction !== undefined) break;
       const passphrase = await source.read();
       if (passphrase === undefined) continue;
-      const iterations = source.random ? RANDOM_PASSPHRASE_ITERATIONS : KDF_ITERATIONS;
-      return { passphrase, iterations: this.#options.kdfIterations ?? iterations };
+      const random = this.#options.kdfIterations ?? RANDOM_PASSPHRASE_ITERATIONS;
+      return { passphrase, iterations: source.random ? random : this.kdfIterations };
     }
+    const chosen = await context.interaction?.newPassphrase(owner, context.signal);
+    if (chosen !== undefined) return { passphrase: chosen, iterations: this.kdfIterations };
     throw new SignetError('PASSPHRASE_REQUIRED', 'no passphrase is configured for new keys', {
       hint: 'set storage.default_alias and its variable, or storage.passphrase_file',
     });

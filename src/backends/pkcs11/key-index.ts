@@ -102,12 +102,12 @@ export class KeyIndex {
     return this.#flights.run('changes', () => this.#read(true));
   }
 
-  /** As `refreshIfChanged`, unless that took long and not long ago; then only whether the token is there. */
-  async keepFresh(): Promise<void> {
+  /** As `refreshIfChanged`, or a mere look whether the token is there if that takes too much of its time. */
+  async refreshIfDue(): Promise<void> {
     const attached = await this.#connection.attach();
-    const isCostly = this.#readingMs * AGE_PER_READING > MAX_AGE_MS;
-    if (attached !== this.#source || !isCostly || !this.#isYoung) return await this.refreshIfChanged();
-    attached.state = (await attached.host.request({ op: 'state' }, { parse: ANSWERS.state })).value;
+    const isResting = performance.now() - this.#readAt < AGE_PER_READING * this.#readingMs;
+    if (attached !== this.#source || !isResting) await this.refreshIfChanged();
+    else ({ value: attached.state } = await attached.host.request({ op: 'state' }, { parse: ANSWERS.state }));
   }
 
   get #isYoung(): boolean {

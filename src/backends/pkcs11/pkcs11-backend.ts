@@ -23,7 +23,7 @@ import type {
   SignContext,
   TokenManager,
 } from '../backend.ts';
-import { throwIfCancelled } from '../cancellation.ts';
+import { throwIfCancelled, unlessAborted } from '../cancellation.ts';
 import { readPrivateSecret } from '../secret-file.ts';
 import type { TokenHooks } from './hooks.ts';
 import { ANSWERS, type HostRequest } from './host-protocol.ts';
@@ -32,11 +32,11 @@ import { KeyIndex, type KeyRecord } from './key-index.ts';
 import { KeyWriter } from './key-writer.ts';
 import { isValidSignature, prepareInput } from './signing.ts';
 import { type AttachedToken, TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
-import { settle, TokenLogin, type TokenLoginOptions, unlessAborted } from './token-login.ts';
+import { settle, TokenLogin, type TokenLoginOptions } from './token-login.ts';
 import { Pkcs11TokenManager } from './token-manager.ts';
 
 export interface Pkcs11Options
-  extends Omit<TokenConnectionOptions, 'onAttached'>,
+  extends Omit<TokenConnectionOptions, 'onAttached' | 'loginAt' | 'requests'>,
     Omit<TokenLoginOptions, 'backendName' | 'pinTriesLeft'> {
   /** `pkcs11` unless it is a backend for one kind of device. */
   readonly backendName?: string | undefined;
@@ -87,6 +87,7 @@ export class Pkcs11Backend implements KeyBackend {
     this.name = backendName;
     this.connection = new TokenConnection({
       ...options,
+      loginAt: (host, pin) => this.login.loginAt(host, pin),
       onAttached: async (attached) => {
         this.#idle.restart();
         await this.login.loginAtAttachment(attached);
@@ -161,7 +162,7 @@ export class Pkcs11Backend implements KeyBackend {
   async health(): Promise<BackendHealth> {
     const { attached, isReleased } = this.connection;
     // A token at work is not asked again: its deadline finds out if it hangs. One that was let go of is not taken back.
-    if (attached?.host.isBusy || isReleased) return this.#pinHealth();
+    if ((attached !== undefined && this.connection.isBusy) || isReleased) return this.#pinHealth();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       const error = new SignetError('UNAVAILABLE', `${this.location} does not answer`);
@@ -184,7 +185,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   async count(): Promise<number> {
-    if (!this.connection.isReleased) await this.#index.keepFresh();
+    if (!this.connection.isReleased) await this.#index.refreshIfDue();
     return this.#index.size;
   }
 
@@ -228,7 +229,7 @@ export class Pkcs11Backend implements KeyBackend {
     throwIfCancelled(context);
     const { pin, outcome } = await this.login.pinForOperation(context, record.info, given);
     try {
-      const signature = await this.#signOnToken(record, input, { ...context, signal: undefined }, pin);
+      const signature = await this.#signOnToken(record, input, context, pin);
       await outcome.accepted();
       return signature;
     } catch (error) {
@@ -241,7 +242,7 @@ export class Pkcs11Backend implements KeyBackend {
 
   async #signOnToken(record: KeyRecord, input: SignInput, context: SignContext, pin: Secret | undefined) {
     throwIfCancelled(context);
-    const { signal, interaction } = context;
+    const { interaction } = context;
     const { ckaId, info, publicKey } = record;
     const { scheme, data } = prepareInput(publicKey, input);
     const pinBytes = pin?.bytes() ?? new Uint8Array(0);
@@ -259,7 +260,9 @@ export class Pkcs11Backend implements KeyBackend {
       context.onStart?.();
     };
     try {
-      const answer = await this.connection.request(request, { parse: ANSWERS.none, blob, signal, onStart });
+      // With a PIN the outcome must not get lost: whether it was wrong.
+      const options = { parse: ANSWERS.none, blob, onStart, isChange: pin !== undefined };
+      const answer = await this.connection.request(context, request, options);
       return answer.blob;
     } catch (error) {
       this.#noteFailure(keyId, error);
@@ -278,13 +281,13 @@ export class Pkcs11Backend implements KeyBackend {
 
   async #releaseIfIdle(): Promise<boolean> {
     const { attached } = this.connection;
-    if (attached?.host.isBusy) return false;
+    if (attached !== undefined && this.connection.isBusy) return false;
     if (attached !== undefined) await this.connection.release(); // otherwise the next attachment begins the time anew
     return true;
   }
 
   async #check(): Promise<void> {
-    await this.#index.keepFresh();
+    await this.#index.refreshIfDue();
     // The file may have been corrected; a PIN that was refused is not tried (pin-memory.ts).
     if (this.login.problem !== undefined) await this.login.login(undefined).catch(() => undefined);
   }
@@ -309,8 +312,6 @@ export class Pkcs11Backend implements KeyBackend {
   #noteFailure(keyId: KeyId, error: unknown): void {
     if (!(error instanceof SignetError)) return;
     if (error.code === 'KEY_NOT_FOUND') this.#index.delete(keyId);
-    // Somebody else logged the token out, or it was reset: the next call logs in again.
-    if (error.code === 'PIN_REQUIRED') this.login.noteLoggedOut();
     if (error.code === 'TOKEN_NOT_PRESENT') this.login.forget();
   }
 }

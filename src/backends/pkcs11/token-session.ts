@@ -2,7 +2,6 @@
  * The sessions that a host has with its token: one that holds the login, one that works and is replaced when an operation
  * in it got stuck. Knows whether the token is still there, and turns what a module throws into our errors.
  */
-import { basename } from 'node:path';
 import { SignetError } from '../../errors.ts';
 import { ckrName, ckrOf, fromPkcs11Error } from './ckr.ts';
 import { CKF_TOKEN, CKU } from './constants.ts';
@@ -17,7 +16,7 @@ export class TokenLost extends SignetError {}
 export class TokenSession {
   readonly cryptoki: Cryptoki;
   readonly profile: ModuleProfile;
-  /** The token and its module, for messages. */
+  /** For messages; host.ts adds the module where it is to blame. */
   readonly name: string;
   readonly #slot: Handle;
   readonly #facts: TokenFacts;
@@ -30,7 +29,7 @@ export class TokenSession {
   constructor(cryptoki: Cryptoki, slot: Handle, facts: TokenFacts, profile: ModuleProfile) {
     this.cryptoki = cryptoki;
     this.profile = profile;
-    this.name = `token "${facts.label}" of ${basename(cryptoki.path)}`;
+    this.name = `token "${facts.label}"`;
     this.#slot = slot;
     this.#facts = facts;
     this.#anchor = cryptoki.openSession(slot);

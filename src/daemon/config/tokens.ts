@@ -8,6 +8,8 @@ import { isRecord } from './document.ts';
 import type { Settings } from './settings.ts';
 
 const MAX_TOKENS = 64;
+/** Of one token; a process with the module takes about 50 MB. */
+const MAX_HOSTS = 16;
 const FORM = 'write [{"uri": "pkcs11:token=LABEL?module-path=/usr/lib/….so&pin-source=file:/path"}]';
 
 /**
@@ -23,15 +25,17 @@ export function readTokens(settings: Settings): readonly TokenOptions[] {
 }
 
 /** Keys of an entry; `uri` is the one that must be there. */
-const KEYS = ['uri', 'pin_cache', 'idle_release', 'library_parameters'] as const;
+const KEYS = ['uri', 'hosts', 'pin_cache', 'idle_release', 'library_parameters'] as const;
 const MAX_PARAMETERS = 4096;
 
 function readToken(settings: Settings, key: string, entry: unknown): TokenOptions {
   const values = readEntry(settings, key, entry);
+  const hosts = readHosts(settings, `${key}.hosts`, values.get('hosts'));
   const text = values.get('uri');
   if (typeof text !== 'string') throw settings.fail(`${key}.uri`, 'not a text', FORM);
   return {
     ...readUri(settings, `${key}.uri`, text),
+    hosts,
     pinCacheMs: readDuration(settings, `${key}.pin_cache`, values.get('pin_cache')) ?? 0,
     idleReleaseMs: readDuration(settings, `${key}.idle_release`, values.get('idle_release')) || undefined,
     libraryParameters: readParameters(settings, `${key}.library_parameters`, values.get('library_parameters')),
@@ -79,6 +83,12 @@ function readUri(settings: Settings, key: string, text: string): Pick<TokenOptio
     uri: { ...token, modulePath: resolve(settings.baseDirectory, modulePath) },
     pinFile: pinSource === undefined ? undefined : pinFile(settings, key, pinSource),
   };
+}
+
+function readHosts(settings: Settings, key: string, value: unknown): number {
+  const hosts = value ?? 1;
+  if (typeof hosts === 'number' && Number.isInteger(hosts) && hosts >= 1 && hosts <= MAX_HOSTS) return hosts;
+  throw settings.fail(key, `not a number from 1 to ${MAX_HOSTS}`, 'leave it out for modules that need order');
 }
 
 function readDuration(settings: Settings, key: string, value: unknown): number | undefined {
