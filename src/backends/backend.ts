@@ -85,7 +85,7 @@ export interface Interaction {
     signal?: AbortSignal,
   ): Promise<Secret | undefined>;
   /**
-   * Asks for the passphrase that a key is to be sealed under, twice, checked for length.
+   * Asks for the passphrase that a key is to be sealed under: a person twice, and checked for length.
    *
    * @returns Undefined when nobody can be asked or the person declined.
    */

@@ -20,6 +20,7 @@ import type { KeyId } from '../crypto/key-id.ts';
 import { KDF_ITERATIONS } from '../crypto/key-pem.ts';
 import { Secret } from '../crypto/secret.ts';
 import { fromNodeError, SignetError } from '../errors.ts';
+import { passphraseVariables } from '../passphrase-variables.ts';
 import type { SecretStore } from './secret-store.ts';
 
 /** 256 random bits need no stretching; this is five times what Notary uses, so that nobody mistakes it for less. */
@@ -164,20 +165,9 @@ function storageSources({ env, alias, passphraseFile, randomFile }: PassphraseOp
   return sources;
 }
 
-/** What the notary and docker programs read for a role: an exact variable, else the one for delegations. */
+/** What the notary and docker programs read for a role. */
 function clientSources(env: NodeJS.ProcessEnv, role: string): readonly Source[] {
-  const notary: Readonly<Record<string, string | undefined>> = {
-    root: 'NOTARY_ROOT_PASSPHRASE',
-    targets: 'NOTARY_TARGETS_PASSPHRASE',
-    snapshot: 'NOTARY_SNAPSHOT_PASSPHRASE',
-    timestamp: undefined, // notary has none: servers hold timestamp keys
-  };
-  const docker =
-    role === 'root' ? 'DOCKER_CONTENT_TRUST_ROOT_PASSPHRASE' : 'DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE';
-  const names = [Object.hasOwn(notary, role) ? notary[role] : 'NOTARY_DELEGATION_PASSPHRASE', docker];
-  return names
-    .filter((name) => name !== undefined)
-    .map((name) => ({ name, random: false, read: async () => fromVariable(env, name) }));
+  return passphraseVariables(role).map((name) => ({ name, random: false, read: async () => fromVariable(env, name) }));
 }
 
 function fromVariable(env: NodeJS.ProcessEnv, name: string): Secret | undefined {
