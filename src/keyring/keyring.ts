@@ -168,6 +168,20 @@ export class Keyring implements AsyncDisposable {
     return open;
   }
 
+  /** Lets go of every token, so that other programs can have them. @returns Each, with what went wrong if something did */
+  async release(): Promise<readonly { readonly backend: KeyBackend; readonly error?: unknown }[]> {
+    return Promise.all(
+      this.backends.filter(isToken).map(async (backend) => {
+        try {
+          await backend.token?.release();
+          return { backend };
+        } catch (error) {
+          return { backend, error };
+        }
+      }),
+    );
+  }
+
   async health(): Promise<readonly { readonly backend: KeyBackend; readonly health: BackendHealth }[]> {
     return Promise.all(this.backends.map(async (backend) => ({ backend, health: await backend.health() })));
   }
