@@ -132,16 +132,25 @@ export class Keyring implements AsyncDisposable {
     return { info, backend, publicKey: info.publicKey, passedOver: [] };
   }
 
-  /** Removes a key from every backend that holds it. @returns Whether one did. */
+  /**
+   * Removes a key from every backend that holds it. A token that is not plugged in does not stop the removal from another
+   * home; but without one, it cannot be said that nobody has the key.
+   *
+   * @returns Whether one did.
+   * @throws {SignetError} UNSUPPORTED, TOKEN_NOT_PRESENT, UNAVAILABLE
+   */
   async remove(keyId: KeyId, context: SignContext): Promise<boolean> {
     let removed = false;
+    let absence: SignetError | undefined;
     for (const backend of this.backends) {
-      if (backend.remover !== undefined) {
-        removed = (await backend.remover.remove(keyId, context)) || removed;
-      } else if ((await backend.find(keyId)) !== undefined) {
-        throw new SignetError('UNSUPPORTED', `keys in ${backend.location} cannot be removed`);
+      try {
+        removed = (await removeFrom(backend, keyId, context)) || removed;
+      } catch (error) {
+        if (!(error instanceof SignetError) || error.code !== 'TOKEN_NOT_PRESENT') throw error;
+        absence ??= error;
       }
     }
+    if (!removed && absence !== undefined) throw absence;
     return removed;
   }
 
@@ -223,6 +232,12 @@ export class Keyring implements AsyncDisposable {
   #named(name: string): readonly KeyBackend[] {
     return name === 'storage' ? [this.storage] : this.backends.filter((backend) => backend.name === name);
   }
+}
+
+async function removeFrom(backend: KeyBackend, keyId: KeyId, context: SignContext): Promise<boolean> {
+  if (backend.remover !== undefined) return backend.remover.remove(keyId, context);
+  if ((await backend.find(keyId)) === undefined) return false;
+  throw new SignetError('UNSUPPORTED', `keys in ${backend.location} cannot be removed`);
 }
 
 function incapable(what: string, role: string, homes: readonly KeyBackend[]): SignetError {

@@ -191,6 +191,23 @@ describe('disposing', () => {
   });
 });
 
+describe('removing a key while a token is not plugged in', () => {
+  const absent = fakeBackend({
+    name: 'pkcs11',
+    remover: { remove: () => Promise.reject(new SignetError('TOKEN_NOT_PRESENT', 'not plugged in')) },
+  });
+  const having = (has: boolean) => fakeBackend({ name: 'file', remover: { remove: async () => has } });
+
+  it('works where another home has it', async () => {
+    expect(await keyringOf([absent, having(true)]).remove(KEY_ID, CONTEXT)).toBe(true);
+  });
+
+  it('does not say that there is none', async () => {
+    const removal = keyringOf([absent, having(false)]).remove(KEY_ID, CONTEXT);
+    await expect(removal).rejects.toMatchObject({ code: 'TOKEN_NOT_PRESENT' });
+  });
+});
+
 describe('letting go of tokens', () => {
   it('reaches every token, also after one that fails, and no other home', async () => {
     const [one, two] = [fakeTokenBackend({ serial: '1' }), fakeTokenBackend({ serial: '2' })];
