@@ -109,6 +109,8 @@ export interface SignContext {
   readonly deadline?: number | undefined;
   /** For logs and policy: a certificate's subject, a Unix peer. */
   readonly caller: string;
+  /** Whose turn a call takes where a home is shared out between clients; `caller` if absent. */
+  readonly client?: string | undefined;
   readonly interaction?: Interaction | undefined;
   /** Called once when the backend starts the operation proper, after waiting in its queue; splits queue from signing time. */
   readonly onStart?: (() => void) | undefined;

@@ -31,6 +31,8 @@ export interface TokenOptions {
   readonly uri: Pkcs11Uri & { readonly modulePath: string };
   /** File with the PIN, absolute; undefined: a person unlocks the token. */
   readonly pinFile: string | undefined;
+  /** Processes that the module is loaded in, at least 1. */
+  readonly hosts: number;
 }
 
 export interface OpenTokenContext {
@@ -48,6 +50,8 @@ export interface OpenTokenContext {
 export interface OpenContext {
   /** For homes that seal keys. */
   readonly passphrases: () => Promise<PassphraseSource>;
+  /** How many processes share the processors of this machine. */
+  readonly processes: number;
   readonly passphraseOfAlias: (alias: string) => Secret | undefined;
   /** The variable that holds it. */
   readonly variableOfAlias: (alias: string) => string;
@@ -55,6 +59,8 @@ export interface OpenContext {
   readonly onUnreadable: (what: string, error: SignetError) => void;
   /** Failures that no caller is told. */
   readonly onError: (what: string, error: unknown) => void;
+  /** What the operator should do, though nothing fails, and how. */
+  readonly onAdvice: (advice: string, hint: string) => void;
 }
 
 /** Less would mean opening a key several times for one call. */
@@ -106,11 +112,13 @@ async function openSql(options: SqlStorageOptions, context: OpenContext): Promis
       passphraseOf: context.passphraseOfAlias,
       variableOf: context.variableOfAlias,
       p2c: options.p2c,
+      processes: context.processes,
       unlocked: unlockedBounds(options),
       revalidateMs: options.revalidateMs,
       lastUsedMs: options.lastUsedMs,
       onUnreadable: context.onUnreadable,
       onError: context.onError,
+      onAdvice: context.onAdvice,
     });
   } catch (error) {
     await database[Symbol.asyncDispose]();

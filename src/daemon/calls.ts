@@ -15,7 +15,7 @@ import { type ErrorCode, GRPC_STATUS, type GrpcStatusName, SignetError } from '.
 import type { CallInteraction } from './call-interaction.ts';
 import { atMost, describeError, type Logger } from './log.ts';
 import type { MethodMetrics, Metrics } from './metrics.ts';
-import type { Peers } from './peer.ts';
+import type { Peer, Peers } from './peer.ts';
 import { type Status, statusOf, toSignetError } from './status.ts';
 
 export interface CallLimits {
@@ -53,6 +53,7 @@ const GONE = new SignetError('CANCELLED', 'the call was cancelled');
 /** Of one call. The abort signal is made only if somebody asks for it: most signatures never do. */
 export class CallContext implements SignContext {
   readonly caller: string;
+  readonly client: string;
   readonly deadline: number;
   /** The connection, as grpc-js names it. */
   readonly peer: string;
@@ -62,10 +63,16 @@ export class CallContext implements SignContext {
   cancelled = false;
   #controller: AbortController | undefined;
 
-  constructor(call: Pick<CallContext, 'caller' | 'deadline' | 'peer' | 'metadata'>) {
-    this.caller = call.caller;
+  constructor(call: {
+    readonly peer: Peer;
+    readonly address: string;
+    readonly deadline: number;
+    readonly metadata: Metadata;
+  }) {
+    this.caller = call.peer.name;
+    this.client = call.peer.client;
     this.deadline = call.deadline;
-    this.peer = call.peer;
+    this.peer = call.address;
     this.metadata = call.metadata;
   }
 
@@ -275,8 +282,9 @@ export class Calls implements Disposable {
     this.#inFlight++;
     const limitMs = Math.max(method.options.patienceMs?.(call.metadata) ?? 0, this.#limits.callTimeoutMs);
     const deadline = Math.min(Number(call.getDeadline()), Date.now() + limitMs);
-    const peer = call.getPeer();
-    const context = new CallContext({ caller: this.#peers.nameOf(peer), deadline, peer, metadata: call.metadata });
+    const address = call.getPeer();
+    const { metadata } = call;
+    const context = new CallContext({ peer: this.#peers.find(address), address, deadline, metadata });
     const startedAt = performance.now();
     const open: OpenCall = {
       method,

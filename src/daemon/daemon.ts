@@ -233,7 +233,7 @@ export class Daemon {
 
   async #start(): Promise<void> {
     const { config, native, serves } = this.#options;
-    this.metrics.watch(this.keyring);
+    this.metrics.watch(this.keyring, { countsKeys: serves.metrics });
     // A token may be plugged in later; storage that cannot be reached is a mistake to tell now.
     const storage = await this.keyring.storage.health();
     if (!storage.ready) throw new SignetError('UNAVAILABLE', storage.reason);

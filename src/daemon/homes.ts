@@ -1,4 +1,5 @@
 /** Configuration → the homes of keys, with what they need of the daemon: the log, the environment, passphrases. */
+import cluster from 'node:cluster';
 import { join } from 'node:path';
 import type { KeyBackend } from '../backends/backend.ts';
 import { type OpenContext, openToken } from '../backends/open.ts';
@@ -23,14 +24,20 @@ export function openSecretStore(env: NodeJS.ProcessEnv, { logger }: LogHandle): 
 }
 
 /** What a storage needs of the daemon. @param passphrases Asked for only by homes that seal each key. */
-export function storageContext({ env, log }: HomesOptions, passphrases: OpenContext['passphrases']): OpenContext {
+export function storageContext(
+  { config, env, log }: HomesOptions,
+  passphrases: OpenContext['passphrases'],
+): OpenContext {
   const { logger } = log;
   return {
     passphrases,
+    processes: config.workers,
     passphraseOfAlias: (alias) => passphraseOfAlias(env, alias),
     variableOfAlias: aliasVariable,
     onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),
     onError: (what, error) => logger.error(describeError(error, logger), what),
+    // Once, however many workers there are.
+    onAdvice: (advice, hint) => cluster.isWorker || logger.warn({ hint }, advice),
   };
 }
 

@@ -27,6 +27,13 @@ export interface CreatedKey extends LocatedKey {
   readonly passedOver: readonly KeyBackend[];
 }
 
+export interface Removal {
+  /** Whether a backend had the key. */
+  readonly removed: boolean;
+  /** Backends that could not be asked, and may hold another copy. */
+  readonly unasked: readonly { readonly backend: KeyBackend; readonly error: SignetError }[];
+}
+
 export interface KeyringOptions {
   /** In order of preference: where two hold the same key, the first is used. */
   readonly backends: readonly KeyBackend[];
@@ -133,25 +140,23 @@ export class Keyring implements AsyncDisposable {
   }
 
   /**
-   * Removes a key from every backend that holds it. A token that is not plugged in does not stop the removal from another
-   * home; but without one, it cannot be said that nobody has the key.
+   * Removes a key from every backend that holds it. One that is away stops nobody from deleting the keys of the others.
    *
-   * @returns Whether one did.
-   * @throws {SignetError} UNSUPPORTED, TOKEN_NOT_PRESENT, UNAVAILABLE
+   * @throws {SignetError} the failure of a backend that could not be asked, if no other one had the key; any other failure
    */
-  async remove(keyId: KeyId, context: SignContext): Promise<boolean> {
+  async remove(keyId: KeyId, context: SignContext): Promise<Removal> {
     let removed = false;
-    let absence: SignetError | undefined;
+    const unasked: Removal['unasked'][number][] = [];
     for (const backend of this.backends) {
       try {
         removed = (await removeFrom(backend, keyId, context)) || removed;
       } catch (error) {
-        if (!(error instanceof SignetError) || error.code !== 'TOKEN_NOT_PRESENT') throw error;
-        absence ??= error;
+        if (!isAway(error)) throw error;
+        unasked.push({ backend, error });
       }
     }
-    if (!removed && absence !== undefined) throw absence;
-    return removed;
+    if (!removed && unasked[0] !== undefined) throw unasked[0].error;
+    return { removed, unasked };
   }
 
   /** @throws {SignetError} KEY_NOT_FOUND, PASSPHRASE_INCORRECT, UNSUPPORTED if the key is not sealed by a passphrase */
@@ -234,12 +239,6 @@ export class Keyring implements AsyncDisposable {
   }
 }
 
-async function removeFrom(backend: KeyBackend, keyId: KeyId, context: SignContext): Promise<boolean> {
-  if (backend.remover !== undefined) return backend.remover.remove(keyId, context);
-  if ((await backend.find(keyId)) === undefined) return false;
-  throw new SignetError('UNSUPPORTED', `keys in ${backend.location} cannot be removed`);
-}
-
 function incapable(what: string, role: string, homes: readonly KeyBackend[]): SignetError {
   const places = homes.map(({ name }) => name).join(', ') || 'none';
   return new SignetError('UNSUPPORTED', `no configured backend ${what} for role "${role}"`, {
@@ -252,12 +251,21 @@ async function insteadOf<Result>(others: readonly KeyBackend[], make: () => Prom
   try {
     return await make();
   } catch (error) {
-    const isAbsent =
-      error instanceof SignetError && (error.code === 'TOKEN_NOT_PRESENT' || error.code === 'UNAVAILABLE');
     const names = [...new Set(others.map(({ name }) => name))];
-    if (!isAbsent || names.length === 0) throw error;
+    if (!isAway(error) || names.length === 0) throw error;
     const { code, message, hint, cause } = error;
     const elsewhere = `to make the key elsewhere, name the backend: ${names.join(' or ')}`;
     throw new SignetError(code, message, { hint: hint === undefined ? elsewhere : `${hint}; ${elsewhere}`, cause });
   }
+}
+
+async function removeFrom(backend: KeyBackend, keyId: KeyId, context: SignContext): Promise<boolean> {
+  if (backend.remover !== undefined) return await backend.remover.remove(keyId, context);
+  if ((await backend.find(keyId)) === undefined) return false;
+  throw new SignetError('UNSUPPORTED', `keys in ${backend.location} cannot be removed`);
+}
+
+/** Whether a backend has not looked for the key at all, for all we know. */
+function isAway(error: unknown): error is SignetError {
+  return error instanceof SignetError && (error.code === 'TOKEN_NOT_PRESENT' || error.code === 'UNAVAILABLE');
 }

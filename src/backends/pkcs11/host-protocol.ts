@@ -119,6 +119,12 @@ export function encodeFrame(id: number, header: object, blob: Uint8Array = Buffe
   return frame;
 }
 
+/** Numbers a frame that was encoded before its number was known. @returns The same frame */
+export function setFrameId(frame: Buffer, id: number): Buffer {
+  frame.writeUInt32BE(id, PREFIX_BYTES);
+  return frame;
+}
+
 function violation(problem: string): SignetError {
   return new SignetError('INTERNAL', `token host protocol: ${problem}`);
 }

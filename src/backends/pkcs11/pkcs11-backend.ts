@@ -7,7 +7,7 @@ import { algorithmRow, type KeyAlgorithm } from '../../crypto/algorithms.ts';
 import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
 import { decodePkcs8 } from '../../crypto/private-key-info.ts';
 import { privateKeyParts } from '../../crypto/private-key-parts.ts';
-import { type PublicKey, publicKeyOf, verifyWith } from '../../crypto/public-key.ts';
+import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
 import { checkDigest } from '../../crypto/sign-digest.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
 import { verifyDigest } from '../../crypto/verify-digest.ts';
@@ -29,7 +29,8 @@ import { KeyIndex, type KeyRecord } from './key-index.ts';
 import { formatLabel } from './label.ts';
 import { PinFile } from './pin-file.ts';
 import { attributesOfPublicKey } from './public-object.ts';
-import { isOpen, TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
+import { SignatureVerifier } from './signature-verifier.ts';
+import { TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
 
 export interface Pkcs11Options extends Omit<TokenConnectionOptions, 'pinFile'> {
   /** File with the PIN, absolute; undefined: a person unlocks the token. */
@@ -38,6 +39,8 @@ export interface Pkcs11Options extends Omit<TokenConnectionOptions, 'pinFile'> {
   readonly onUnreadable: (what: string, error: SignetError) => void;
 }
 
+/** One for all tokens: its thread has a processor to itself, and a second one would only share it. */
+const verifier = new SignatureVerifier();
 /** Making a key may take a small device minutes; milliseconds. */
 const GENERATION_TIMEOUT_MS = 180_000;
 /** An answer later than this makes the token "down" for now, milliseconds. */
@@ -55,10 +58,8 @@ export class Pkcs11Backend implements KeyBackend {
       const label = formatLabel({ role, gun }).toString('base64');
       await this.#connection.login();
       const request = { op: 'generate', algorithm, label } as const;
-      // Not cancelled once asked for: the key would be on the token and nobody would know.
-      throwIfCancelled(context);
-      const timeoutMs = GENERATION_TIMEOUT_MS;
-      const { value } = await this.#connection.request(request, { parse: ANSWERS.key, timeoutMs });
+      const options = { parse: ANSWERS.key, timeoutMs: GENERATION_TIMEOUT_MS, isChange: true };
+      const { value } = await this.#connection.request(context, request, options);
       return withPublicKey(this.#index.add(value));
     },
   };
@@ -72,12 +73,12 @@ export class Pkcs11Backend implements KeyBackend {
       await this.#connection.login();
       await this.#index.refresh();
       if (this.#index.get(keyId) !== undefined) throw new SignetError('KEY_EXISTS', `key ${keyId} exists on the token`);
-      throwIfCancelled(context);
       const key = { ckaId: Buffer.from(keyId, 'hex').toString('base64'), label, ...encodeAttributes(publicKey) };
       const { parts } = privateKeyParts(object);
       const blob = joinParts(parts);
       try {
-        const { value } = await this.#connection.request({ op: 'import', key }, { parse: ANSWERS.key, blob });
+        const options = { parse: ANSWERS.key, blob, isChange: true };
+        const { value } = await this.#connection.request(context, { op: 'import', key }, options);
         return withPublicKey(this.#index.add(value));
       } finally {
         for (const secret of [...parts, blob]) secret.fill(0);
@@ -90,9 +91,8 @@ export class Pkcs11Backend implements KeyBackend {
       const record = await this.#index.find(keyId);
       if (record === undefined) return false;
       await this.#connection.login();
-      throwIfCancelled(context);
       const request = { op: 'remove', keyId, ckaId: record.ckaId } as const;
-      const { value } = await this.#connection.request(request, { parse: ANSWERS.removed });
+      const { value } = await this.#connection.request(context, request, { parse: ANSWERS.removed, isChange: true });
       this.#index.delete(keyId);
       return value;
     },
@@ -154,9 +154,8 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   async health(): Promise<BackendHealth> {
-    const { attached } = this.#connection;
     // A token at work is not asked again: its deadline finds out if it hangs.
-    if (attached?.host.isBusy) return this.#pinHealth();
+    if (this.#connection.attached !== undefined && this.#connection.isBusy) return this.#pinHealth();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       const error = new SignetError('UNAVAILABLE', `${this.location} does not answer`);
@@ -173,7 +172,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   async #check(): Promise<void> {
-    await this.#index.refreshIfChanged();
+    await this.#index.refreshIfDue();
     // The file may have been corrected; a PIN that was refused is not tried (pin-file.ts).
     if (this.#connection.pinProblem !== undefined) await this.#connection.login().catch(() => undefined);
   }
@@ -208,14 +207,12 @@ export class Pkcs11Backend implements KeyBackend {
     const { scheme, data } = prepare(publicKey, input);
     await this.#connection.login();
     throwIfCancelled(context);
-    const { signal, onStart } = context;
     const request: HostRequest = { op: 'sign', keyId, ckaId, scheme };
     let signature: Buffer;
     try {
-      const options = { parse: ANSWERS.none, blob: data, signal, onStart };
-      ({ blob: signature } = await this.#connection.request(request, options));
+      ({ blob: signature } = await this.#connection.request(context, request, { parse: ANSWERS.none, blob: data }));
     } catch (error) {
-      this.#noteFailure(keyId, error);
+      if (error instanceof SignetError && error.code === 'KEY_NOT_FOUND') this.#index.delete(keyId);
       throw error;
     }
     if (await isValid(record, input, signature)) return signature;
@@ -234,16 +231,6 @@ export class Pkcs11Backend implements KeyBackend {
     const record = await this.#index.find(keyId);
     if (record === undefined) throw this.#notFound(keyId);
     return record;
-  }
-
-  #noteFailure(keyId: KeyId, error: unknown): void {
-    if (!(error instanceof SignetError)) return;
-    if (error.code === 'KEY_NOT_FOUND') this.#index.delete(keyId);
-    const { attached } = this.#connection;
-    // Somebody else logged the token out, or it was reset: the next call logs in again.
-    if (error.code === 'PIN_REQUIRED' && attached !== undefined && isOpen(attached)) {
-      attached.state = { ...attached.state, loggedIn: false };
-    }
   }
 
   #notFound(keyId: KeyId): SignetError {
@@ -284,9 +271,8 @@ function orderBytes(spki: Uint8Array): number {
 }
 
 async function isValid(record: KeyRecord, input: SignInput, signature: Uint8Array): Promise<boolean> {
-  const { publicKey, verifier } = record;
-  if ('message' in input) return verifyWith(verifier, publicKey, input.message, signature);
-  return verifyDigest(publicKey, input.digest, input.hash, signature);
+  if ('message' in input) return verifier.verify(record, input.message, signature);
+  return verifyDigest(record.publicKey, input.digest, input.hash, signature);
 }
 
 function encodeAttributes(key: PublicKey) {

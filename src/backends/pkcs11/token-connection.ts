@@ -3,17 +3,25 @@
  * ends or the token leaves, with back-off; the token is then found again by what its URI says.
  */
 import { SignetError } from '../../errors.ts';
+import type { SignContext } from '../backend.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { CKF_TOKEN } from './constants.ts';
+import { FurtherHosts } from './further-hosts.ts';
 import { ANSWERS, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
+import type { HostAnswer, RequestOptions } from './host-request.ts';
 import type { PinFile } from './pin-file.ts';
-import { type HostAnswer, type RequestOptions, TokenHost, type TokenHostOptions } from './token-host.ts';
+import { TokenHost, type TokenHostOptions } from './token-host.ts';
+import { TokenRequests } from './token-requests.ts';
 import { formatPkcs11Uri, type Pkcs11Uri } from './uri.ts';
 
 export interface TokenConnectionOptions extends Pick<TokenHostOptions, 'operationTimeoutMs' | 'env' | 'entry'> {
   /** Which token; `modulePath` is set and absolute. */
   readonly uri: Pkcs11Uri & { readonly modulePath: string };
-  readonly pinFile: PinFile | undefined;
+  readonly pinFile: Pick<PinFile, 'read'> | undefined;
+  /** How many hosts the token has, at least 1; each has a login of its own. */
+  readonly hosts?: number | undefined;
+  /** Where it takes clients' requests from, for a further host of a token; by default its own. */
+  readonly requests?: TokenRequests | undefined;
   /** Failures that no caller is told, and recoveries, for the log. */
   readonly onEvent: (what: string, error?: unknown) => void;
 }
@@ -35,6 +43,8 @@ const HEALTHY_MS = 10_000;
 
 export class TokenConnection implements AsyncDisposable {
   readonly #options: TokenConnectionOptions;
+  readonly #requests: TokenRequests;
+  readonly #further: FurtherHosts;
   readonly #flights = new SingleFlight<'attach' | 'login', void>();
   #host: TokenHost | undefined;
   #attached: AttachedToken | undefined;
@@ -44,9 +54,19 @@ export class TokenConnection implements AsyncDisposable {
   #isClosed = false;
   /** Why the PIN of the file is of no use, since the last try. */
   #pinProblem: SignetError | undefined;
+  /** Whether the token took the PIN of the file at the last try. */
+  #isFileAccepted = false;
 
   constructor(options: TokenConnectionOptions) {
     this.#options = options;
+    const requests = options.requests ?? new TokenRequests(this.name);
+    const pinFile = options.pinFile && { read: () => this.#readAcceptedPin() };
+    const further = { ...options, pinFile, requests, hosts: 1, onEvent: () => undefined };
+    this.#requests = requests;
+    this.#further = new FurtherHosts(
+      Array.from({ length: (options.hosts ?? 1) - 1 }, () => new TokenConnection(further)),
+      options.onEvent,
+    );
   }
 
   /** The token as configured, without its PIN source. */
@@ -55,9 +75,19 @@ export class TokenConnection implements AsyncDisposable {
     return formatPkcs11Uri(token);
   }
 
-  /** Undefined while there is none. */
+  /** Undefined while there is none; that of a further host while the first one cannot work. */
   get attached(): AttachedToken | undefined {
+    return this.#own ?? this.#further.open;
+  }
+
+  get #own(): AttachedToken | undefined {
     return this.#attached?.host.isAlive ? this.#attached : undefined;
+  }
+
+  /** Whether private keys can be used now. */
+  get isOpen(): boolean {
+    const { attached } = this;
+    return attached !== undefined && isOpen(attached);
   }
 
   get pinProblem(): SignetError | undefined {
@@ -71,15 +101,31 @@ export class TokenConnection implements AsyncDisposable {
    *   loaded
    */
   async attach(): Promise<AttachedToken> {
-    if (this.attached === undefined) await this.#flights.run('attach', () => this.#attach());
+    if (this.#own === undefined) {
+      const attaching = this.#flights.run('attach', () => this.#attach());
+      if (this.#further.open === undefined) await attaching;
+      else attaching.catch(() => undefined); // it is tried again at the next call
+    }
     if (this.attached === undefined) throw new SignetError('UNAVAILABLE', `the host of ${this.name} ended`);
     return this.attached;
   }
 
-  /** @throws {SignetError} as `attach`, and what the host answers */
-  async request<T>(request: HostRequest, options: RequestOptions<T>): Promise<HostAnswer<T>> {
-    const { host } = await this.attach();
-    return host.request(request, options);
+  /** Whether requests of clients are in progress or waiting. */
+  get isBusy(): boolean {
+    return this.#requests.isBusy;
+  }
+
+  /**
+   * A request of a client, which waits for its turn.
+   *
+   * @throws {SignetError} as `attach` and `TokenRequests.request`
+   */
+  async request<T>(context: SignContext, request: HostRequest, options: RequestOptions<T>): Promise<HostAnswer<T>> {
+    if (this.#own === undefined) await this.attach();
+    const { client, caller, deadline, onStart } = context;
+    // A signal costs as much as the rest of a request: where it can be done without, none is made.
+    const gone = context.cancelled === undefined ? { signal: context.signal } : { isCancelled: () => isGone(context) };
+    return this.#requests.request(client ?? caller, request, { deadline, onStart, ...gone, ...options });
   }
 
   /**
@@ -89,8 +135,11 @@ export class TokenConnection implements AsyncDisposable {
    * @throws {SignetError} as `attach`; PIN_REQUIRED, PIN_INCORRECT, PIN_LOCKED, CONFIGURATION
    */
   async login(): Promise<void> {
-    const attached = await this.attach();
-    if (isOpen(attached)) return;
+    const attached = this.#own ?? (await this.attach());
+    if (isOpen(attached)) {
+      this.#further.tend();
+      return;
+    }
     await this.#flights.run('login', () => this.#loginFromFile(attached));
   }
 
@@ -100,11 +149,13 @@ export class TokenConnection implements AsyncDisposable {
     if (isOpen(attached)) return;
     attached.state = await this.#tryPin(attached, pin);
     this.#pinProblem = undefined;
+    await this.#further.loginWith(pin);
   }
 
   /** @returns Whether it was logged in. */
   async logout(): Promise<boolean> {
-    const { attached } = this;
+    await this.#further.logout();
+    const attached = this.#own;
     if (attached === undefined || !attached.state.loggedIn) return false;
     attached.state = { ...attached.state, loggedIn: false };
     const { value } = await attached.host.request({ op: 'logout' }, { parse: ANSWERS.state });
@@ -114,7 +165,7 @@ export class TokenConnection implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
-    await this.#host?.[Symbol.asyncDispose]();
+    await Promise.all([this.#host?.[Symbol.asyncDispose](), this.#further[Symbol.asyncDispose]()]);
   }
 
   async #attach(): Promise<void> {
@@ -125,7 +176,15 @@ export class TokenConnection implements AsyncDisposable {
       const facts = await this.#findToken(host);
       const { slotId, serial, label } = facts;
       const { value: state } = await host.request({ op: 'attach', slotId, serial, label }, { parse: ANSWERS.state });
-      this.#attached = { host, facts, state };
+      const attached: AttachedToken = { host, facts, state };
+      host.serve({
+        requests: this.#requests,
+        isOpen: () => isOpen(attached),
+        loggedOut: () => {
+          attached.state = { ...attached.state, loggedIn: false };
+        },
+      });
+      this.#attached = attached;
       this.#failure = undefined;
     } catch (error) {
       this.#failure = { error, until: performance.now() + RETRY_AFTER_MS };
@@ -203,9 +262,12 @@ export class TokenConnection implements AsyncDisposable {
       try {
         attached.state = await this.#tryPin(attached, pin.bytes());
         outcome('accepted');
+        this.#isFileAccepted = true;
+        this.#further.tend();
       } catch (error) {
         const result = outcomeOf(error);
         if (result !== undefined) outcome(result);
+        this.#isFileAccepted = false;
         throw error;
       } finally {
         pin.dispose();
@@ -215,6 +277,13 @@ export class TokenConnection implements AsyncDisposable {
       if (error instanceof SignetError && isAboutPin(error)) this.#pinProblem = error;
       throw error;
     }
+  }
+
+  /** For further hosts, which must not be the first to try a PIN. */
+  #readAcceptedPin(): ReturnType<PinFile['read']> {
+    const { pinFile } = this.#options;
+    if (pinFile !== undefined && this.#isFileAccepted) return pinFile.read();
+    throw new SignetError('PIN_REQUIRED', `${this.name} has not taken its PIN yet`);
   }
 
   async #tryPin(attached: AttachedToken, pin: Uint8Array): Promise<TokenState> {
@@ -227,6 +296,10 @@ export class TokenConnection implements AsyncDisposable {
     const { value } = await attached.host.request({ op: 'login' }, { parse: ANSWERS.state, blob: pin });
     return value;
   }
+}
+
+function isGone({ cancelled }: SignContext): boolean {
+  return cancelled ?? false;
 }
 
 /** Whether private keys can be used now. */

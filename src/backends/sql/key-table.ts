@@ -182,8 +182,18 @@ export class KeyTable {
     await this.#database.query(`SELECT ${COLUMNS}, created_at, updated_at, deleted_at FROM private_keys WHERE id = 0`);
   }
 
-  /** The aliases that rows are sealed under, found by skipping from one to the next (quick with `signet_alias`). */
-  async aliases(): Promise<readonly string[]> {
+  /**
+   * The aliases that rows are sealed under.
+   *
+   * @param isIndexed Whether `signet_alias` is there: then each is found by skipping to it, without it all rows are read once.
+   */
+  async aliases(isIndexed: boolean): Promise<readonly string[]> {
+    if (!isIndexed) {
+      const rows = await this.#database.query(
+        'SELECT DISTINCT passphrase_alias FROM private_keys WHERE deleted_at IS NULL',
+      );
+      return rows.map((row) => text(row['passphrase_alias']));
+    }
     const found: string[] = [];
     for (let last = ''; ; ) {
       const [row] = await this.#database.query(

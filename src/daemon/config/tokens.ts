@@ -7,6 +7,8 @@ import { isRecord } from './document.ts';
 import type { Settings } from './settings.ts';
 
 const MAX_TOKENS = 64;
+/** Of one token; a process with the module takes about 50 MB. */
+const MAX_HOSTS = 16;
 const FORM = 'write [{"uri": "pkcs11:token=LABEL?module-path=/usr/lib/….so&pin-source=file:/path"}]';
 
 /**
@@ -23,11 +25,21 @@ export function readTokens(settings: Settings): readonly TokenOptions[] {
 
 function readToken(settings: Settings, key: string, entry: unknown): TokenOptions {
   if (!isRecord(entry)) throw settings.fail(key, 'not an object', FORM);
-  for (const name of Object.keys(entry)) {
+  const values = new Map<string, unknown>();
+  for (const [name, value] of Object.entries(entry)) {
     const spelling = JSON.stringify(name.slice(0, 64));
-    if (name.toLowerCase() !== 'uri') throw settings.fail(key, `unknown key ${spelling}`, FORM);
+    if (!['uri', 'hosts'].includes(name.toLowerCase())) throw settings.fail(key, `unknown key ${spelling}`, FORM);
+    values.set(name.toLowerCase(), value);
   }
-  const [text] = Object.values(entry);
+  const hosts = values.get('hosts') ?? 1;
+  if (typeof hosts !== 'number' || !Number.isInteger(hosts) || hosts < 1 || hosts > MAX_HOSTS) {
+    throw settings.fail(
+      `${key}.hosts`,
+      `not a number from 1 to ${MAX_HOSTS}`,
+      'leave it out for modules that need order',
+    );
+  }
+  const text = values.get('uri');
   key += '.uri';
   if (typeof text !== 'string') throw settings.fail(key, 'not a text', FORM);
   if (/^yubikey:/i.test(text)) {
@@ -47,6 +59,7 @@ function readToken(settings: Settings, key: string, entry: unknown): TokenOption
   }
   return {
     uri: { ...token, modulePath: resolve(settings.baseDirectory, modulePath) },
+    hosts,
     pinFile: pinSource === undefined ? undefined : pinFile(settings, key, pinSource),
   };
 }

@@ -42,10 +42,15 @@ function open(interactions: Interactions, peer?: string): FakeStream {
   return stream;
 }
 
-function contextOf(session: string | undefined, peer = 'unix:1'): CallContext {
+function contextOf(session: string | undefined, address = 'unix:1'): CallContext {
   const metadata = new Metadata();
   if (session !== undefined) metadata.set('signet-interaction', session);
-  return new CallContext({ caller: 'test', deadline: Number.POSITIVE_INFINITY, peer, metadata });
+  return new CallContext({
+    peer: { name: 'test', client: 'test' },
+    address,
+    deadline: Number.POSITIVE_INFINITY,
+    metadata,
+  });
 }
 
 function asking(interactions: Interactions, stream: FakeStream, context = contextOf(stream.session)) {

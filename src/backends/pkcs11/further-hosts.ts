@@ -1,0 +1,66 @@
+/**
+ * The hosts of a token beyond the first one, for modules that can work in parallel processes. They help while they can: none
+ * of their failures is a caller's.
+ */
+import type { AttachedToken } from './token-connection.ts';
+
+/** A connection that is one host's. */
+export interface FurtherHost extends AsyncDisposable {
+  readonly attached: AttachedToken | undefined;
+  readonly isOpen: boolean;
+  /** @throws {SignetError} the token or its PIN is of no use there at present */
+  login(): Promise<void>;
+  loginWith(pin: Uint8Array): Promise<void>;
+  logout(): Promise<boolean>;
+}
+
+export class FurtherHosts implements AsyncDisposable {
+  readonly #hosts: readonly FurtherHost[];
+  readonly #onEvent: (what: string, error: unknown) => void;
+  readonly #opening = new Set<FurtherHost>();
+  /** The last failure that was told, until one of them works again. */
+  #told: string | undefined;
+
+  constructor(hosts: readonly FurtherHost[], onEvent: (what: string, error: unknown) => void) {
+    this.#hosts = hosts;
+    this.#onEvent = onEvent;
+  }
+
+  /** The token at a host where it is open. */
+  get open(): AttachedToken | undefined {
+    return this.#hosts.find(({ isOpen }) => isOpen)?.attached;
+  }
+
+  /** Opens the token at every host where it is not, without waiting; for when it is open at another one. */
+  tend(): void {
+    for (const host of this.#hosts) if (!host.isOpen) void this.#open(host, () => host.login());
+  }
+
+  /** To be called with a PIN that the token has taken. */
+  async loginWith(pin: Uint8Array): Promise<void> {
+    for (const host of this.#hosts) await this.#open(host, () => host.loginWith(pin));
+  }
+
+  async logout(): Promise<void> {
+    for (const host of this.#hosts) await host.logout();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#hosts.map((host) => host[Symbol.asyncDispose]()));
+  }
+
+  async #open(host: FurtherHost, open: () => Promise<void>): Promise<void> {
+    if (this.#opening.has(host)) return;
+    this.#opening.add(host);
+    try {
+      await open();
+      this.#told = undefined;
+    } catch (error) {
+      const message = error instanceof Error ? error.message : '';
+      if (message !== this.#told) this.#onEvent('a further token host cannot help', error);
+      this.#told = message;
+    } finally {
+      this.#opening.delete(host);
+    }
+  }
+}
