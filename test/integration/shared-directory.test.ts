@@ -184,7 +184,7 @@ describe('keys that signetd wrote', () => {
   });
 
   it('are sealed again and relabelled by signetd, and used by notary', async () => {
-    const { notary, agent, path } = await share('heidi');
+    const { notary, agent, path } = await share('rupert');
     const { key_id: keyId } = await agent.generateKey({ algorithm: 'ecdsa', role: 'alice', gun: '' });
     await agent.relabelKey({ key_id: keyId, role: 'root', gun: '' });
     expect(await listedByNotary(notary)).toContain(`root ${keyId}`);
@@ -200,8 +200,8 @@ describe('keys that signetd wrote', () => {
   });
 
   it('exported by signetd, are imported by notary', async () => {
-    const { agent } = await share('ivan');
-    const other = await share('judy');
+    const { agent } = await share('sybil');
+    const other = await share('trent');
     const { key_id: keyId } = await agent.generateKey({ algorithm: 'ecdsa', role: 'root', gun: '' });
     const bundle = join(other.notary.home, 'exported.pem');
     await writeFile(bundle, (await agent.exportKey(keyId)).pem);

@@ -46,20 +46,13 @@ const PSS = {
 export class Cryptoki {
   readonly #bindings: typeof Pkcs11Js;
   readonly #module: Pkcs11Js.PKCS11;
-  readonly path: string;
   readonly #parameters: string | undefined;
   /** Kept: a buffer that goes away during a call would be written to after it is freed. */
   readonly #signature = Buffer.alloc(MAX_SIGNATURE_BYTES);
 
-  private constructor(
-    bindings: typeof Pkcs11Js,
-    module: Pkcs11Js.PKCS11,
-    path: string,
-    parameters: string | undefined,
-  ) {
+  private constructor(bindings: typeof Pkcs11Js, module: Pkcs11Js.PKCS11, parameters: string | undefined) {
     this.#bindings = bindings;
     this.#module = module;
-    this.path = path;
     this.#parameters = parameters;
   }
 
@@ -85,7 +78,7 @@ export class Cryptoki {
         cause,
       });
     }
-    const cryptoki = new Cryptoki(bindings, module, path, parameters);
+    const cryptoki = new Cryptoki(bindings, module, parameters);
     cryptoki.initialize();
     return cryptoki;
   }
@@ -100,7 +93,7 @@ export class Cryptoki {
       );
     } catch (error) {
       if (ckrOf(error) === CKR.CRYPTOKI_ALREADY_INITIALIZED) return;
-      throw fromPkcs11Error(error, `the PKCS#11 module ${this.path} does not start`);
+      throw fromPkcs11Error(error, 'the module does not start');
     }
   }
 

@@ -30,7 +30,7 @@ import { ANSWERS, type HostRequest } from './host-protocol.ts';
 import { IdleTimer } from './idle-timer.ts';
 import { KeyIndex, type KeyRecord } from './key-index.ts';
 import { KeyWriter } from './key-writer.ts';
-import { isValidSignature, prepareInput } from './signing.ts';
+import { isValidSignature, type PreparedInput, prepareInput } from './signing.ts';
 import { type AttachedToken, TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
 import { settle, TokenLogin, type TokenLoginOptions } from './token-login.ts';
 import { Pkcs11TokenManager } from './token-manager.ts';
@@ -200,16 +200,16 @@ export class Pkcs11Backend implements KeyBackend {
   async sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
     throwIfCancelled(context);
     const { info, publicKey } = await this.#record(keyId);
-    prepareInput(publicKey, input); // what cannot be signed costs no PIN
+    const prepared = prepareInput(publicKey, input); // what cannot be signed costs no PIN
     await this.#use();
     using given = await this.login.login(context, info);
     const record = await this.#recordAfterLogin(keyId);
     const signature = record.alwaysAuthenticate
       ? await unlessAborted(
-          this.#pinTurn(() => this.#signWithPin(record, input, context, given)),
+          this.#pinTurn(() => this.#signWithPin(record, prepared, context, given)),
           context.signal,
         )
-      : await this.#signOnToken(record, input, context, undefined);
+      : await this.#signOnToken(record, prepared, context, undefined);
     if (await isValidSignature(record, input, signature)) return signature;
     this.#index.expire();
     throw new SignetError('INTEGRITY', `${this.location} answered a signature that is not by key ${keyId}`, {
@@ -225,7 +225,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   /** One at a time: the PIN is there when the signature begins, and its outcome known before the next one. */
-  async #signWithPin(record: KeyRecord, input: SignInput, context: SignContext, given: Secret | undefined) {
+  async #signWithPin(record: KeyRecord, input: PreparedInput, context: SignContext, given: Secret | undefined) {
     throwIfCancelled(context);
     const { pin, outcome } = await this.login.pinForOperation(context, record.info, given);
     try {
@@ -240,11 +240,11 @@ export class Pkcs11Backend implements KeyBackend {
     }
   }
 
-  async #signOnToken(record: KeyRecord, input: SignInput, context: SignContext, pin: Secret | undefined) {
+  async #signOnToken(record: KeyRecord, input: PreparedInput, context: SignContext, pin: Secret | undefined) {
     throwIfCancelled(context);
     const { interaction } = context;
-    const { ckaId, info, publicKey } = record;
-    const { scheme, data } = prepareInput(publicKey, input);
+    const { ckaId, info } = record;
+    const { scheme, data } = input;
     const pinBytes = pin?.bytes() ?? new Uint8Array(0);
     const blob = Buffer.alloc(pinBytes.byteLength + data.byteLength);
     blob.set(pinBytes);

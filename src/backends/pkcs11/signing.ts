@@ -13,11 +13,15 @@ import { SignatureVerifier } from './signature-verifier.ts';
 /** One for all tokens: its thread has a processor to itself, and a second one would only share it. */
 const verifier = new SignatureVerifier();
 
-/** Bytes that the token signs, and how. @throws {SignetError} INVALID_ARGUMENT for a digest that the key cannot sign */
-export function prepareInput(
-  { algorithm, bytes }: PublicKey,
-  input: SignInput,
-): { readonly scheme: SignScheme; readonly data: Uint8Array } {
+/** Bytes that the token signs, and how. */
+export interface PreparedInput {
+  readonly scheme: SignScheme;
+  /** Not a copy of the message, where that is what is signed. */
+  readonly data: Uint8Array;
+}
+
+/** What is to be signed, as the token wants it. @throws {SignetError} INVALID_ARGUMENT for a digest that the key cannot sign */
+export function prepareInput({ algorithm, bytes }: PublicKey, input: SignInput): PreparedInput {
   if (algorithm === 'ed25519') {
     if ('message' in input) return { scheme: 'eddsa', data: input.message };
     throw new SignetError('INVALID_ARGUMENT', 'ed25519 signs messages, not digests');
