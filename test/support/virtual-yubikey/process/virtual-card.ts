@@ -1,0 +1,103 @@
+/** One YubiKey: its applet, its place in a reader, the finger on it, and its faults. */
+import { Applet } from '../card/applet.ts';
+import type { Issuer } from '../card/attestation.ts';
+import { personalise } from '../card/personalise.ts';
+import type { CardSettings } from '../card/settings.ts';
+import { resetToFactory } from '../card/state.ts';
+import { clearStatistics } from '../card/statistics.ts';
+import type { CardStatus, CardVerb } from '../control-protocol.ts';
+import { Faults } from './faults.ts';
+import { CommandedTouch } from './touch.ts';
+import { VpcdSlot } from './vpcd.ts';
+
+/** YubiKey 5: ykcs11 takes the model from it. */
+const ATR = Buffer.from('3bfd1300008131fe158073c021c057597562694b657940', 'hex');
+
+export class VirtualCard {
+  readonly #applet: Applet;
+  readonly #touch: CommandedTouch;
+  readonly #faults = new Faults();
+  readonly #slot: VpcdSlot;
+
+  private constructor(applet: Applet, touch: CommandedTouch, port: number) {
+    this.#applet = applet;
+    this.#touch = touch;
+    this.#slot = new VpcdSlot(port, {
+      atr: ATR,
+      transmit: async (apdu) => (await this.#faults.before(apdu)) ?? (await this.#applet.transmit(apdu)),
+      onPowerLost: () => {
+        this.#touch.abandon();
+        this.#applet.powerOff();
+      },
+    });
+  }
+
+  /** @param port The reader's, in which the card is not yet. */
+  static async make(settings: CardSettings, maker: Issuer, port: number): Promise<VirtualCard> {
+    const touch = new CommandedTouch();
+    return new VirtualCard(new Applet(await personalise(settings, maker, touch)), touch, port);
+  }
+
+  insert(): void {
+    this.#slot.insert();
+  }
+
+  /** Resolves when pcscd has found the card; at once if it is out. */
+  async found(): Promise<void> {
+    await this.#slot.found();
+  }
+
+  /** Does what a test orders. @returns What the verb answers: see control-protocol.ts. */
+  control(order: Exclude<CardVerb, { verb: 'insert' }>): unknown {
+    const { state } = this.#applet;
+    switch (order.verb) {
+      case 'remove':
+        return this.#slot.remove();
+      case 'touch':
+        return this.#touch.touch();
+      case 'touchMode':
+        this.#touch.mode = order.touch;
+        return undefined;
+      case 'touchTimeout':
+        this.#touch.timeoutMs = order.timeoutMs;
+        return undefined;
+      case 'delay':
+        return this.#faults.setDelay(order.instruction, order.delayMs);
+      case 'answer':
+        return this.#faults.order(order.instruction, order.statusWord, order.times);
+      case 'clearFaults':
+        state.wrongSignatures = 0;
+        return this.#faults.clear();
+      case 'wrongSignatures':
+        state.wrongSignatures = order.times;
+        return undefined;
+      case 'factoryReset':
+        return resetToFactory(state);
+      case 'statistics':
+        return state.statistics;
+      case 'clearStatistics':
+        return clearStatistics(state.statistics);
+      case 'status':
+        return this.#status();
+    }
+  }
+
+  #status(): CardStatus {
+    const { pin, puk, keys } = this.#applet.state;
+    return {
+      isInserted: this.#slot.isInserted,
+      isFound: this.#slot.isFound,
+      isAwaitingTouch: this.#touch.isAwaited,
+      pinRetriesLeft: pin.retriesLeft,
+      pukRetriesLeft: puk.retriesLeft,
+      keys: [...keys].map(([slot, { pair, origin, pinPolicy, touchPolicy }]) => ({
+        slot,
+        algorithm: pair.algorithm,
+        origin,
+        pinPolicy,
+        touchPolicy,
+        spki: pair.spki.toString('base64'),
+      })),
+    };
+  }
+}
