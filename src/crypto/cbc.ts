@@ -37,8 +37,8 @@ export function encryptCbc(cipher: CbcCipher, key: Uint8Array, iv: Uint8Array, p
   return Buffer.concat([encipher.update(plaintext), encipher.final()]);
 }
 
-/** @returns A view of `padded` without its padding; if that is wrong, `padded` is zeroed and the answer undefined. */
-function removePadding(padded: Buffer, blockBytes: number): Buffer | undefined {
+/** PKCS#7. @returns A view of `padded` without its padding; if that is wrong, `padded` is zeroed and the answer undefined. */
+export function removePadding(padded: Buffer, blockBytes: number): Buffer | undefined {
   const count = padded.at(-1) ?? 0;
   const isPadding = count > 0 && count <= blockBytes && padded.subarray(-count).every((octet) => octet === count);
   if (isPadding) return padded.subarray(0, padded.length - count);

@@ -1,5 +1,5 @@
 /**
- * Strict DER (X.690 §10), as far as private keys need it: a reader over views and a writer into one fresh buffer.
+ * Strict DER (X.690 §10), as far as keys and certificates need it: a reader over views and a writer into one fresh buffer.
  *
  * Nothing here turns content into strings or copies it needlessly, so that whoever owns a buffer with key bytes can
  * zero all of it.
@@ -8,12 +8,21 @@ import { type ErrorCode, SignetError } from '../errors.ts';
 
 /** Identifier octets (X.690 §8.1.2) in use; multi-octet tags do not occur in key formats and are refused. */
 export const DER_TAG = {
+  BOOLEAN: 0x01,
   INTEGER: 0x02,
   BIT_STRING: 0x03,
   OCTET_STRING: 0x04,
   NULL: 0x05,
   OBJECT_IDENTIFIER: 0x06,
+  UTF8_STRING: 0x0c,
+  PRINTABLE_STRING: 0x13,
+  T61_STRING: 0x14,
+  IA5_STRING: 0x16,
+  UTC_TIME: 0x17,
+  GENERALIZED_TIME: 0x18,
+  BMP_STRING: 0x1e,
   SEQUENCE: 0x30,
+  SET: 0x31,
 } as const;
 
 /** Identifier octet of a context-specific tag `[number]`, number 0 to 30. */
@@ -25,12 +34,22 @@ export function contextTag(number: number, form: 'primitive' | 'constructed'): n
 export interface DerSubject {
   readonly what: string;
   readonly code: Extract<ErrorCode, 'INVALID_ARGUMENT' | 'INTEGRITY'>;
+  /** The remedy where something in it is well-formed, but not supported. */
+  readonly conversion?: string;
 }
 
 /** Lengths above this (16 MiB) are not looked at: nothing we read is that long. */
 const MAX_LENGTH_OCTETS = 3;
 /** Longest object identifier looked at, in octets of content. */
 const MAX_OID_BYTES = 64;
+
+/** One element as it was found; both are views of the bytes given to the reader. */
+export interface DerElement {
+  readonly tag: number;
+  readonly content: Uint8Array;
+  /** Identifier and length octets included. */
+  readonly encoded: Uint8Array;
+}
 
 /** Reads the elements of one constructed value in order. Everything returned is a view of the bytes given. */
 export class DerReader {
@@ -52,14 +71,26 @@ export class DerReader {
   /** @returns The content of the next element. @throws {SignetError} the subject's code if it is not a `tag` */
   read(tag: number, name: string): Uint8Array {
     const found = this.peekTag();
-    if (found === undefined) this.fail(`${name} is missing`);
-    if (found !== tag) this.fail(`unexpected tag 0x${found.toString(16).padStart(2, '0')} instead of ${name}`);
-    const start = this.#offset + 1;
-    const { length, lengthOctets } = this.#readLength(start, name);
-    const from = start + lengthOctets;
+    if (found !== undefined && found !== tag) {
+      this.fail(`unexpected tag 0x${found.toString(16).padStart(2, '0')} instead of ${name}`);
+    }
+    return this.readElement(name).content;
+  }
+
+  /** The next element whatever its tag. @throws {SignetError} the subject's code if there is none */
+  readElement(name: string): DerElement {
+    const tag = this.peekTag();
+    if (tag === undefined) this.fail(`${name} is missing`);
+    const first = this.#offset;
+    const { length, lengthOctets } = this.#readLength(first + 1, name);
+    const from = first + 1 + lengthOctets;
     if (length > this.#bytes.byteLength - from) this.fail(`${name} is truncated`);
     this.#offset = from + length;
-    return this.#bytes.subarray(from, this.#offset);
+    return {
+      tag,
+      content: this.#bytes.subarray(from, this.#offset),
+      encoded: this.#bytes.subarray(first, this.#offset),
+    };
   }
 
   /** As `read`, but undefined if the next element has another tag or there is none. */
@@ -131,6 +162,13 @@ export class DerReader {
     throw new SignetError(this.#subject.code, `malformed ${this.#subject.what}: ${problem}`);
   }
 
+  /** The refusal of something that is well-formed. @param feature As in "… is not supported". */
+  unsupported(feature: string): SignetError {
+    const { what, conversion } = this.#subject;
+    const options = conversion === undefined ? {} : { hint: conversion };
+    return new SignetError('UNSUPPORTED', `${what}: ${feature} is not supported`, options);
+  }
+
   /** X.690 §10.1: definite form, as few octets as possible. */
   #readLength(offset: number, name: string): { readonly length: number; readonly lengthOctets: number } {
     const first = this.#bytes[offset];
@@ -187,6 +225,31 @@ export function derUnsigned(value: number): DerNode {
   for (let rest = value; rest > 0 || octets.length === 0; rest = Math.floor(rest / 0x100)) octets.unshift(rest % 0x100);
   if ((octets[0] ?? 0) >= 0x80) octets.unshift(0);
   return { tag: DER_TAG.INTEGER, content: Uint8Array.from(octets) };
+}
+
+/** A non-negative INTEGER. @param magnitude Big-endian; leading zeros are dropped. Public: a copy of it is made. */
+export function derUnsignedBytes(magnitude: Uint8Array): DerNode {
+  const first = magnitude.findIndex((octet) => octet !== 0);
+  const minimal = first < 0 ? Buffer.of(0) : magnitude.subarray(first);
+  const isNegative = (minimal[0] ?? 0) >= 0x80;
+  return { tag: DER_TAG.INTEGER, content: isNegative ? Buffer.concat([Buffer.of(0), minimal]) : minimal };
+}
+
+export function derBoolean(value: boolean): DerNode {
+  return { tag: DER_TAG.BOOLEAN, content: Uint8Array.of(value ? 0xff : 0) };
+}
+
+/** A constructed element `[number]` around others. */
+export function derExplicit(number: number, ...content: readonly DerNode[]): DerNode {
+  return { tag: contextTag(number, 'constructed'), content };
+}
+
+/** An element that is encoded already. @throws {SignetError} INVALID_ARGUMENT if it is not exactly one element */
+export function derEncoded(encoded: Uint8Array): DerNode {
+  const reader = new DerReader(encoded, { what: 'DER', code: 'INVALID_ARGUMENT' });
+  const { tag, content } = reader.readElement('element');
+  reader.end();
+  return { tag, content };
 }
 
 /** @param dotted At least two components. */

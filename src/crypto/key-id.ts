@@ -20,14 +20,15 @@ export function parseKeyId(text: string): KeyId {
 }
 
 /**
- * SHA-256 over the canonical JSON of the TUF key. The literal `"private":null` is part of the hashed text; base64 is
+ * The TUF key as Notary's metadata holds it, in canonical JSON. The literal `"private":null` belongs to it; base64 is
  * standard and padded, so nothing in the text needs escaping.
  */
-export function keyIdOf(key: PublicKey): KeyId {
+export function notaryKeyJson(key: PublicKey): string {
   const base64 = Buffer.from(key.bytes.buffer, key.bytes.byteOffset, key.bytes.byteLength).toString('base64');
-  return hash(
-    'sha256',
-    `{"keytype":"${key.algorithm}","keyval":{"private":null,"public":"${base64}"}}`,
-    'hex',
-  ) as KeyId;
+  return `{"keytype":"${key.algorithm}","keyval":{"private":null,"public":"${base64}"}}`;
+}
+
+/** SHA-256 over `notaryKeyJson`. */
+export function keyIdOf(key: PublicKey): KeyId {
+  return hash('sha256', notaryKeyJson(key), 'hex') as KeyId;
 }

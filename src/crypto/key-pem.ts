@@ -54,11 +54,21 @@ export function readKeyPem(text: Uint8Array): KeyPem {
   if (text.byteLength > MAX_FILE_BYTES) throw new SignetError('INTEGRITY', 'key file is larger than 64 KiB');
   const block = parsePem(text);
   if (block === undefined) throw new SignetError('INTEGRITY', 'no PEM block');
-  if (!isPlainType(block.type) && block.type !== SEALED_TYPE) {
+  if (!isPrivateKeyType(block.type)) {
     throw new SignetError('INTEGRITY', `unknown PEM type ${quoteType(block.type)}`, {
       hint: `the first PEM block must be one of ${[SEALED_TYPE, ...Object.keys(DECODER_OF)].join(', ')}`,
     });
   }
+  return keyPemOf(block);
+}
+
+/** True for the PEM types that `keyPemOf` takes. */
+export function isPrivateKeyType(type: string): boolean {
+  return isPlainType(type) || type === SEALED_TYPE;
+}
+
+/** @param block Of a type for which `isPrivateKeyType` holds. */
+export function keyPemOf(block: PemBlock): KeyPem {
   return {
     role: block.headers.get('role') ?? '',
     gun: block.headers.get('gun') ?? '',
@@ -73,7 +83,7 @@ function isTraditional(type: string): boolean {
 }
 
 /** A damaged file can have anything in its first line, even the key: only what looks like a label is repeated. */
-function quoteType(type: string): string {
+export function quoteType(type: string): string {
   return /^[A-Z0-9]{1,16}(?: [A-Z0-9]{1,16}){0,4}$/.test(type) ? `"${type}"` : '(not a label)';
 }
 

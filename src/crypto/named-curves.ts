@@ -54,3 +54,8 @@ export function curveByOid(oid: string): NamedCurve | undefined {
 export function curveByOpensslName(opensslName: string | undefined): NamedCurve | undefined {
   return CURVES.find((curve) => curve.opensslName === opensslName);
 }
+
+/** @param name As `P-256`; these are also JOSE's names (RFC 7518 §6.2.1.1), but for P-224. */
+export function curveByName(name: string): NamedCurve | undefined {
+  return CURVES.find((curve) => curve.name === name);
+}

@@ -22,6 +22,8 @@ const CARRIAGE_RETURN = 0x0d;
 const SPACE = 0x20;
 const TAB = 0x09;
 const PADDING = 0x3d; // =
+/** Far longer than any real one. */
+const MAX_LABEL_BYTES = 64;
 /** Columns of base64 that Go writes per line. */
 const LINE_WIDTH = 64;
 
@@ -36,6 +38,25 @@ export function parsePemBlocks(text: Uint8Array): PemBlock[] {
   const blocks: PemBlock[] = [];
   for (let block = scanner.next(); block !== undefined; block = scanner.next()) blocks.push(block);
   return blocks;
+}
+
+/** @returns The labels of all BEGIN lines in order, also of malformed blocks; cut off after `MAX_LABEL_BYTES`. */
+export function pemLabels(text: Uint8Array): string[] {
+  const buffer = Buffer.from(text.buffer, text.byteOffset, text.byteLength);
+  const bare = BEGIN.subarray(1);
+  const labels: string[] = [];
+  let start = buffer.subarray(0, bare.length).equals(bare) ? bare.length : after(buffer.indexOf(BEGIN));
+  while (start >= 0) {
+    const line = buffer.toString('latin1', start, start + MAX_LABEL_BYTES);
+    labels.push(/^[^\r\n]*?(?=-----|[\r\n]|$)/.exec(line)?.[0] ?? '');
+    start = after(buffer.indexOf(BEGIN, start));
+  }
+  return labels;
+}
+
+/** Where the label begins, of what `indexOf(BEGIN)` found. */
+function after(found: number): number {
+  return found < 0 ? -1 : found + BEGIN.length;
 }
 
 interface Line {

@@ -2,6 +2,8 @@
 import { constants, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { SignetError } from '../errors.ts';
 import { algorithmRow, type KeyAlgorithm } from './algorithms.ts';
+import { isDerSequence } from './der.ts';
+import { curveByOpensslName } from './named-curves.ts';
 
 export interface PublicKey {
   readonly algorithm: KeyAlgorithm;
@@ -11,13 +13,49 @@ export interface PublicKey {
 
 /** DER SubjectPublicKeyInfo of an Ed25519 key up to the 32 key bytes (RFC 8410 §4). */
 const ED25519_SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
+/** First octet of an EC point that is not compressed (SEC 1 §2.3.3). */
+const UNCOMPRESSED_POINT = 0x04;
+
+/** The key as DER SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), whatever its algorithm; not checked. */
+export function toSpki(key: PublicKey): Buffer {
+  return key.algorithm === 'ed25519' ? Buffer.concat([ED25519_SPKI_PREFIX, key.bytes]) : Buffer.from(key.bytes);
+}
+
+/**
+ * Reads SubjectPublicKeyInfo.
+ *
+ * @param der Not changed.
+ * @throws {SignetError} INVALID_ARGUMENT if it is malformed; UNSUPPORTED for an algorithm or curve that Notary does not
+ *   sign with, and for compressed points, which Go does not read
+ */
+export function fromSpki(der: Uint8Array): PublicKey {
+  if (!isDerSequence(der)) throw new SignetError('INVALID_ARGUMENT', 'malformed public key');
+  let object: KeyObject;
+  try {
+    object = createPublicKey({ key: Buffer.from(der), format: 'der', type: 'spki' });
+  } catch (cause) {
+    throw new SignetError('INVALID_ARGUMENT', 'malformed public key, or one of an unknown type', { cause });
+  }
+  const key = publicKeyOf(object);
+  if (key.algorithm !== 'ecdsa') return key;
+  const curve = curveByOpensslName(object.asymmetricKeyDetails?.namedCurve);
+  if (curve === undefined) {
+    const name = object.asymmetricKeyDetails?.namedCurve ?? 'with explicit parameters';
+    throw new SignetError('UNSUPPORTED', `EC public keys on the curve ${name} are not supported`);
+  }
+  if (key.bytes.at(-(1 + 2 * curve.scalarBytes)) !== UNCOMPRESSED_POINT) {
+    throw new SignetError('UNSUPPORTED', 'EC public keys with a compressed point are not supported', {
+      hint: 'convert it with "openssl ec -pubin -conv_form uncompressed"',
+    });
+  }
+  return key;
+}
 
 /** @throws {SignetError} INVALID_ARGUMENT if the bytes are not a key of that algorithm */
 export function toKeyObject(key: PublicKey): KeyObject {
-  const spki = key.algorithm === 'ed25519' ? Buffer.concat([ED25519_SPKI_PREFIX, key.bytes]) : Buffer.from(key.bytes);
   let object: KeyObject;
   try {
-    object = createPublicKey({ key: spki, format: 'der', type: 'spki' });
+    object = createPublicKey({ key: toSpki(key), format: 'der', type: 'spki' });
   } catch (cause) {
     throw new SignetError('INVALID_ARGUMENT', `malformed ${key.algorithm} public key`, { cause });
   }

@@ -4,10 +4,14 @@ import {
   contextTag,
   DER_TAG,
   DerReader,
+  derBoolean,
+  derEncoded,
+  derExplicit,
   derOctetString,
   derOid,
   derSequence,
   derUnsigned,
+  derUnsignedBytes,
   encodeDer,
   isDerSequence,
 } from '../../../src/crypto/der.ts';
@@ -134,6 +138,41 @@ describe('isDerSequence', () => {
     ['', false],
   ])('of %j is %s', (hex, expected) => {
     expect(isDerSequence(Buffer.from(hex, 'hex'))).toBe(expected);
+  });
+});
+
+describe('DerReader.readElement', () => {
+  it('gives an element of any tag with and without its header', () => {
+    const element = reader('0c0161' + '0500').readElement('text');
+    expect(element).toMatchObject({ tag: 0x0c, content: Buffer.from('a'), encoded: Buffer.from('0c0161', 'hex') });
+  });
+
+  it('refuses the end', () => {
+    expect(() => reader('').readElement('text')).toThrow(malformed('text is missing'));
+  });
+});
+
+describe('the writer', () => {
+  it.each([
+    ['nothing', '', '020100'],
+    ['zero', '0000', '020100'],
+    ['leading zeros', '00007f', '02017f'],
+    ['a set high bit', '0080', '02020080'],
+  ])('writes numbers minimally: %s', (_, magnitude, der) => {
+    expect(encodeDer(derUnsignedBytes(Buffer.from(magnitude, 'hex'))).toString('hex')).toBe(der);
+  });
+
+  it('writes booleans, explicit tags and ready elements', () => {
+    const ready = derEncoded(Buffer.from('0c0161', 'hex'));
+    expect(encodeDer(derExplicit(3, derBoolean(true), derBoolean(false), ready)).toString('hex')).toBe(
+      'a309' + '0101ff' + '010100' + '0c0161',
+    );
+  });
+
+  it('refuses a ready element with anything behind it', () => {
+    expect(() => derEncoded(Buffer.from('05000500', 'hex'))).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT', message: 'malformed DER: trailing bytes' }),
+    );
   });
 });
 

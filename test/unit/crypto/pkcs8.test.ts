@@ -9,8 +9,9 @@ import {
   derUnsigned,
   encodeDer,
 } from '../../../src/crypto/der.ts';
+import { MAX_ITERATIONS } from '../../../src/crypto/pbes2.ts';
 import { parsePem } from '../../../src/crypto/pem.ts';
-import { MAX_ITERATIONS, openPkcs8, parseSealedPkcs8, sealPkcs8 } from '../../../src/crypto/pkcs8.ts';
+import { openPkcs8, parseSealedPkcs8, sealPkcs8 } from '../../../src/crypto/pkcs8.ts';
 
 const AES_256_CBC = '2.16.840.1.101.3.4.1.42';
 const HMAC_SHA1 = '1.2.840.113549.2.7';

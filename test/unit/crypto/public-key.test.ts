@@ -1,7 +1,7 @@
-import { createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { PrivateKey } from '../../../src/crypto/private-key.ts';
-import { publicKeyOf, toKeyObject, verifySignature } from '../../../src/crypto/public-key.ts';
+import { fromSpki, publicKeyOf, toKeyObject, toSpki, verifySignature } from '../../../src/crypto/public-key.ts';
 
 const message = Buffer.from('message');
 
@@ -56,6 +56,54 @@ describe('publicKeyOf', () => {
     });
     expect(() => publicKeyOf(createPublicKey({ key: publicKey, format: 'der', type: 'spki' }))).toThrow(
       expect.objectContaining({ code: 'UNSUPPORTED', message: 'keys of type x25519 are not supported' }),
+    );
+  });
+});
+
+describe('fromSpki', () => {
+  const spki = (key: KeyObject) => key.export({ format: 'der', type: 'spki' });
+
+  it.each(['ecdsa', 'ed25519', 'rsa'] as const)('reads what toSpki wrote of a key of type %s', async (algorithm) => {
+    const { publicKey } = await PrivateKey.generate(algorithm);
+    expect(fromSpki(toSpki(publicKey))).toStrictEqual({ algorithm, bytes: Buffer.from(publicKey.bytes) });
+  });
+
+  it('refuses curves that Notary does not sign with', () => {
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'secp256k1' });
+    expect(() => fromSpki(spki(publicKey))).toThrow(
+      expect.objectContaining({
+        code: 'UNSUPPORTED',
+        message: 'EC public keys on the curve secp256k1 are not supported',
+      }),
+    );
+  });
+
+  it('refuses compressed points, which would give the same key another ID', () => {
+    const point = Buffer.alloc(33);
+    const uncompressed = spki(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey);
+    point.writeUInt8(2 + ((uncompressed.at(-1) ?? 0) & 1));
+    uncompressed.copy(point, 1, uncompressed.length - 64, uncompressed.length - 32);
+    const header = Buffer.from('3039301306072a8648ce3d020106082a8648ce3d030107032200', 'hex');
+    expect(() => fromSpki(Buffer.concat([header, point]))).toThrow(
+      expect.objectContaining({
+        code: 'UNSUPPORTED',
+        message: 'EC public keys with a compressed point are not supported',
+      }),
+    );
+  });
+
+  it('refuses other types of keys', () => {
+    expect(() => fromSpki(spki(generateKeyPairSync('x25519').publicKey))).toThrow(
+      expect.objectContaining({ code: 'UNSUPPORTED', message: 'keys of type x25519 are not supported' }),
+    );
+  });
+
+  it.each(['', '3000', '30000000', 'ff'])('refuses the bytes %j', (hex) => {
+    expect(() => fromSpki(Buffer.from(hex, 'hex'))).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_ARGUMENT',
+        message: expect.stringMatching(/^malformed public key/),
+      }),
     );
   });
 });
