@@ -105,8 +105,12 @@ export class Cryptoki {
   }
 
   libraryFacts(): LibraryFacts {
-    const { manufacturerID, libraryDescription } = this.#module.C_GetInfo();
-    return { manufacturer: trim(manufacturerID), description: trim(libraryDescription) };
+    const { manufacturerID, libraryDescription, libraryVersion } = this.#module.C_GetInfo();
+    return {
+      manufacturer: trim(manufacturerID),
+      description: trim(libraryDescription),
+      version: versionText(libraryVersion),
+    };
   }
 
   /** Of the mechanisms that we use, those that the token has. */
@@ -145,6 +149,7 @@ export class Cryptoki {
       flags: token.flags >>> 0,
       slotDescription: trim(info.slotDescription),
       slotManufacturer: trim(info.manufacturerID),
+      firmware: versionText(token.firmwareVersion),
     };
   }
 
@@ -207,9 +212,12 @@ export class Cryptoki {
     }
   }
 
-  /** @throws {SignetError} UNSUPPORTED for a token with more objects than we look at */
-  find(session: Handle, objectClass: (typeof CKO)[keyof typeof CKO], more: Template = []): Handle[] {
-    this.#module.C_FindObjectsInit(session, toNative([[CKA.CLASS, objectClass], [CKA.TOKEN, true], ...more]));
+  /**
+   * @param isStored False for what the module only shows.
+   * @throws {SignetError} UNSUPPORTED for a token with more objects than we look at
+   */
+  find(session: Handle, objectClass: (typeof CKO)[keyof typeof CKO], more: Template = [], isStored = true): Handle[] {
+    this.#module.C_FindObjectsInit(session, toNative([[CKA.CLASS, objectClass], [CKA.TOKEN, isStored], ...more]));
     try {
       const found: Handle[] = [];
       for (;;) {
@@ -299,6 +307,10 @@ function trim(text: string): string {
 
 function textOf(pin: Uint8Array): string {
   return Buffer.from(pin.buffer, pin.byteOffset, pin.byteLength).toString('utf8');
+}
+
+function versionText({ major, minor }: Pkcs11Js.Version): string {
+  return `${major}.${minor}`;
 }
 
 /** CK_SLOT_ID, as the machine writes it. */

@@ -29,6 +29,7 @@ export interface KeyRecord {
 
 export interface KeyIndexOptions {
   readonly onUnreadable: (what: string, error: SignetError) => void;
+  readonly prepare?: TokenHooks['prepare'];
   readonly describe?: TokenHooks['describe'];
 }
 
@@ -119,7 +120,10 @@ export class KeyIndex {
     const attached = await this.#connection.attach();
     const ifChanged = onlyChanges && attached === this.#source;
     const { value: keys } = await attached.host.request({ op: 'keys', ifChanged }, { parse: ANSWERS.keys });
-    if (keys !== undefined) this.#records = this.#recordsOf(keys, attached);
+    if (keys !== undefined) {
+      await this.#options.prepare?.(attached, keys);
+      this.#records = this.#recordsOf(keys, attached);
+    }
     this.#source = attached;
     this.#readAt = performance.now();
   }
@@ -158,7 +162,9 @@ export class KeyIndex {
     const info = describe === undefined ? told : describe(told, facts);
     if (info === undefined) return undefined;
     const ckaId = Buffer.from(facts.ckaId, 'base64').toString('hex');
-    return { info, publicKey, verifier: toKeyObject(publicKey), ckaId, alwaysAuthenticate };
+    // Modules may go by the slot, not by the policy that the key was made with.
+    const wantsPin = info.device?.pinPolicy === 'always' ? true : alwaysAuthenticate;
+    return { info, publicKey, verifier: toKeyObject(publicKey), ckaId, alwaysAuthenticate: wantsPin };
   }
 
   /** Once for each object, not at each reading. */

@@ -93,7 +93,11 @@ export class Pkcs11Backend implements KeyBackend {
     this.login = new TokenLogin(this.connection, { ...options, backendName, pinTriesLeft });
     this.token = new Pkcs11TokenManager(this.connection, this.login, backendName);
     const { onUnreadable } = options;
-    this.#index = new KeyIndex(this.connection, { onUnreadable, ...(hooks.describe && { describe: hooks.describe }) });
+    this.#index = new KeyIndex(this.connection, {
+      onUnreadable,
+      ...(hooks.prepare && { prepare: hooks.prepare }),
+      ...(hooks.describe && { describe: hooks.describe }),
+    });
     this.#idle = new IdleTimer(options.idleReleaseMs, () => this.#releaseIfIdle());
     this.#writer = new KeyWriter({
       connection: this.connection,
@@ -133,6 +137,12 @@ export class Pkcs11Backend implements KeyBackend {
   /** The token host's process, for operators and tests; undefined while there is none. */
   get hostPid(): number | undefined {
     return this.connection.attached?.host.pid;
+  }
+
+  /** Reads all keys of the token anew. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
+  async refresh(): Promise<void> {
+    await this.#use();
+    await this.#index.refresh();
   }
 
   get generator(): KeyGenerator {

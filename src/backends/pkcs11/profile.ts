@@ -50,6 +50,8 @@ export interface ModuleProfile {
   readonly wantsParameters: boolean;
   /** Whether the module leaves things behind in its device if it ends without C_Finalize. */
   readonly wantsFinalize: boolean;
+  /** Whether objects that were written are wrong, or crash the module, until all sessions are closed and opened again. */
+  readonly reopensAfterWriting: boolean;
 }
 
 export const GENERIC: ModuleProfile = {
@@ -69,12 +71,15 @@ export const GENERIC: ModuleProfile = {
   maxSessions: undefined,
   wantsParameters: false,
   wantsFinalize: false,
+  reopensAfterWriting: false,
 };
 
 /** What a module says about itself (CK_INFO, trimmed). */
 export interface LibraryFacts {
   readonly manufacturer: string;
   readonly description: string;
+  /** `major.minor` of CK_VERSION. */
+  readonly version: string;
 }
 
 interface ProfileRow extends ModuleProfile {
@@ -145,6 +150,7 @@ const ROWS: readonly ProfileRow[] = [
     writesAs: 'so',
     locksAfter: '3 unless set otherwise',
     hasTouch: true,
+    reopensAfterWriting: true,
     maxSessions: 16,
   },
 ];

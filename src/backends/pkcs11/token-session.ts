@@ -22,7 +22,7 @@ export class TokenSession {
   readonly #slot: Handle;
   readonly #facts: TokenFacts;
   /** Holds the login: modules log out when the last session closes. */
-  readonly #anchor: Handle;
+  #anchor: Handle;
   #session: Handle;
   /** Counts what makes handles of objects worthless: logins, new sessions. */
   #epoch = 0;
@@ -54,7 +54,8 @@ export class TokenSession {
       const normal = fromPkcs11Error(error, `${what} on ${this.name} failed`);
       if (isExpected(normal)) throw normal;
       if (!this.#isThere()) throw this.#lost(error);
-      this.renew();
+      if (this.profile.reopensAfterWriting) this.#reopen();
+      else this.renew();
       throw normal;
     }
   }
@@ -96,7 +97,11 @@ export class TokenSession {
 
   /** As whoever may write to this token. @param soPin Undefined: as the user, who is logged in. */
   asWriter<T>(soPin: Uint8Array | undefined, operation: () => T): T {
-    return soPin === undefined ? operation() : this.asSecurityOfficer(soPin, operation);
+    try {
+      return soPin === undefined ? operation() : this.asSecurityOfficer(soPin, operation);
+    } finally {
+      if (this.profile.reopensAfterWriting) this.#reopen();
+    }
   }
 
   /** The error for a PIN that was refused, with what the token then tells about the tries that are left. */
@@ -113,8 +118,8 @@ export class TokenSession {
     return fromPkcs11Error(error, message, (flags & last) === 0 ? {} : { retriesLeft: 1 });
   }
 
-  find(objectClass: Parameters<Cryptoki['find']>[1], more: Template = []): Handle[] {
-    return this.cryptoki.find(this.#session, objectClass, more);
+  find(objectClass: Parameters<Cryptoki['find']>[1], more: Template = [], isStored = true): Handle[] {
+    return this.cryptoki.find(this.#session, objectClass, more, isStored);
   }
 
   /** @returns No bytes if the object has no such attribute. */
@@ -134,9 +139,11 @@ export class TokenSession {
   look(): TokenFacts {
     let facts: TokenFacts;
     try {
+      // Some modules notice only here that a token left or came back; what they tell about it otherwise is old.
+      if (!this.cryptoki.slots().some((slot) => slot.equals(this.#slot))) throw this.#lost(undefined);
       facts = this.cryptoki.tokenFacts(this.#slot);
     } catch (error) {
-      throw this.#lost(error);
+      throw error instanceof TokenLost ? error : this.#lost(error);
     }
     if (facts.serial !== this.#facts.serial || facts.label !== this.#facts.label) throw this.#lost(undefined);
     return facts;
@@ -154,6 +161,14 @@ export class TokenSession {
     }
   }
 
+  /** Nobody is logged in afterwards, and everything is read from the token anew. */
+  #reopen(): void {
+    this.#epoch++;
+    this.cryptoki.closeAllSessions(this.#slot);
+    this.#anchor = this.cryptoki.openSession(this.#slot);
+    this.#session = this.cryptoki.openSession(this.#slot);
+  }
+
   #login(user: typeof CKU.USER | typeof CKU.SO, pin: Uint8Array): void {
     try {
       this.cryptoki.login(this.#anchor, user, pin);
@@ -166,7 +181,7 @@ export class TokenSession {
   #isThere(): boolean {
     try {
       this.look();
-      return this.cryptoki.slots().some((slot) => slot.equals(this.#slot));
+      return true;
     } catch {
       return false;
     }

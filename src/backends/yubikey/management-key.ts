@@ -1,0 +1,63 @@
+/**
+ * PIV's management key, which writes to slots. It has no tries to lose, so that the factory's is simply looked at; any other
+ * is in a file that the configuration names, or a person gives it.
+ */
+import { Secret } from '../../crypto/secret.ts';
+import { SignetError } from '../../errors.ts';
+import type { SignContext } from '../backend.ts';
+import type { TokenAccess } from '../pkcs11/hooks.ts';
+import { ANSWERS } from '../pkcs11/host-protocol.ts';
+import { readPrivateSecret } from '../secret-file.ts';
+
+/** Yubico's, the same on every new YubiKey; published, no secret. */
+const FACTORY_KEY = '010203040506070801020304050607080102030405060708';
+/** AES-128; 3DES and AES-192; AES-256. */
+const HEX_DIGITS = [32, 48, 64];
+
+/**
+ * @param file With the key in hex, absolute; undefined: the factory's, or a person's.
+ * @returns Hex digits. The caller disposes of it. The user may be logged out.
+ * @throws {SignetError} PIN_REQUIRED if nobody has it; CONFIGURATION for a file that is of no use
+ */
+export async function obtainManagementKey(
+  context: SignContext,
+  access: TokenAccess,
+  file: string | undefined,
+): Promise<Secret> {
+  if (file !== undefined) return checked(await readPrivateSecret(file, 'management_key_file'), file);
+  const factory = Secret.fromText(FACTORY_KEY);
+  if (await isRight(factory, access)) return factory;
+  factory.dispose();
+  return await ask(context, access);
+}
+
+async function isRight(key: Secret, { connection, login }: TokenAccess): Promise<boolean> {
+  try {
+    await connection.request({ op: 'checkWriter' }, { parse: ANSWERS.none, blob: key.bytes() });
+    return true;
+  } catch (error) {
+    if (error instanceof SignetError && error.code === 'PIN_INCORRECT') return false;
+    throw error;
+  } finally {
+    login.noteLoggedOut();
+  }
+}
+
+async function ask({ interaction, signal }: SignContext, { connection, login }: TokenAccess): Promise<Secret> {
+  const token = login.identityOf(await connection.attach());
+  const question = { token, secret: 'management-key', isNew: false, triesLeft: undefined, key: undefined } as const;
+  const answer = await interaction?.pin(question, signal);
+  if (answer !== undefined) return checked(answer, 'what was given');
+  throw new SignetError('PIN_REQUIRED', `the management key of ${connection.name} is needed`, {
+    hint: 'it is not the factory key: put it, in hex, into a file and name that as management_key_file of the token',
+  });
+}
+
+function checked(key: Secret, from: string): Secret {
+  const text = Buffer.from(key.bytes()).toString('latin1');
+  if (HEX_DIGITS.includes(text.length) && /^[0-9a-f]+$/i.test(text)) return key;
+  key.dispose();
+  throw new SignetError('CONFIGURATION', `${from} is no management key`, {
+    hint: 'it has 32, 48 or 64 hexadecimal digits',
+  });
+}

@@ -1,0 +1,288 @@
+/**
+ * Keys in the PIV slots of one YubiKey, through Yubico's PKCS#11 library: the PKCS#11 backend with what is special about
+ * this device. Role and GUN are in the slot's certificate (slot-certificate.ts), facts about keys in their attestations.
+ */
+import pLimit from 'p-limit';
+import type { KeyId } from '../../crypto/key-id.ts';
+import type { PublicKey } from '../../crypto/public-key.ts';
+import type { SignInput } from '../../crypto/sign-input.ts';
+import type { AttestationAuthorities } from '../../crypto/yubico-authorities.ts';
+import { SignetError } from '../../errors.ts';
+import type {
+  Attestation,
+  BackendHealth,
+  KeyAttester,
+  KeyBackend,
+  KeyCertifier,
+  KeyGenerator,
+  KeyImporter,
+  KeyInfo,
+  KeyRelabeller,
+  KeyRemover,
+  KeyRequest,
+  KeyUnlocker,
+  SignContext,
+  TokenManager,
+} from '../backend.ts';
+import { throwIfCancelled } from '../cancellation.ts';
+import type { KeyPlace, TokenHooks } from '../pkcs11/hooks.ts';
+import type { Owner } from '../pkcs11/label.ts';
+import { Pkcs11Backend, type Pkcs11Options } from '../pkcs11/pkcs11-backend.ts';
+import type { AttachedToken } from '../pkcs11/token-connection.ts';
+import { deviceOf, KeyDescriptions, verifyAttestationOf } from './key-description.ts';
+import { obtainManagementKey } from './management-key.ts';
+import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
+import { RememberedAnswers } from './remembered-answers.ts';
+import { buildOwnerCertificate, ownerUri } from './slot-certificate.ts';
+import { chooseSlot, policiesBeside, policyAttributes } from './slot-choice.ts';
+import { nameOfYubikey } from './uri.ts';
+import { vacateSlot } from './vacancy.ts';
+import { parseYubicoVersion } from './versions.ts';
+
+export interface YubikeyOptions extends Omit<Pkcs11Options, 'uri' | 'backendName' | 'hooks' | 'name'> {
+  /** Decimal, as printed on the device; undefined: the only one that is plugged in. */
+  readonly serial: string | undefined;
+  /** Yubico's library, absolute. */
+  readonly modulePath: string;
+  /** File with the management key in hex, absolute; undefined: the factory's, or a person's. */
+  readonly managementKeyFile?: string | undefined;
+  /** Whose attestations are believed; undefined: nothing is said about whether they are true. */
+  readonly authorities?: AttestationAuthorities | undefined;
+  /** The clock, for certificates. */
+  readonly now?: () => Date;
+}
+
+export class YubikeyBackend implements KeyBackend {
+  readonly name = 'yubikey';
+  readonly token: TokenManager;
+  readonly unlocker: KeyUnlocker;
+  readonly #base: Pkcs11Backend;
+  readonly #descriptions: KeyDescriptions;
+  readonly #managementKeyFile: string | undefined;
+  readonly #authorities: AttestationAuthorities | undefined;
+  readonly #now: () => Date;
+  /** What changes slots: one operation at a time, because each is several requests. */
+  readonly #turn = pLimit(1);
+
+  readonly generator: KeyGenerator;
+  readonly importer: KeyImporter = {
+    import: (pkcs8, owner, context) =>
+      this.#changing(context, async (operation) => {
+        ownerUri(owner); // what cannot be kept is not begun
+        const { keyId } = await required(this.#base.importer).import(pkcs8, owner, operation);
+        return await this.#finish(keyId, owner, operation);
+      }),
+  };
+
+  readonly remover: KeyRemover = {
+    remove: (keyId, context) =>
+      this.#changing(context, async (operation) => {
+        const key = await this.#base.find(keyId);
+        if (key === undefined) return false;
+        await this.#vacate(slotOf(key), operation);
+        return true;
+      }),
+  };
+
+  readonly relabeller: KeyRelabeller = {
+    relabel: (keyId, owner, context) =>
+      this.#changing(context, async (operation) => {
+        await this.#base.publicKey(keyId);
+        return await this.#certify(keyId, owner, operation);
+      }),
+  };
+
+  readonly certifier: KeyCertifier = {
+    certificate: (keyId, context) => required(this.#base.certifier).certificate(keyId, context),
+    putCertificate: (keyId, der, context) =>
+      this.#changing(context, async (operation) => {
+        await required(this.#base.certifier).putCertificate(keyId, der, operation);
+        await this.#base.refresh();
+      }),
+    removeCertificate: (keyId, context) =>
+      this.#changing(context, async (operation) => {
+        const removed = await required(this.#base.certifier).removeCertificate(keyId, operation);
+        await this.#base.refresh();
+        return removed;
+      }),
+  };
+
+  readonly attester: KeyAttester = { attest: (keyId) => this.#attest(keyId) };
+
+  private constructor(base: Pkcs11Backend, descriptions: KeyDescriptions, options: YubikeyOptions) {
+    this.#base = base;
+    this.#descriptions = descriptions;
+    this.#managementKeyFile = options.managementKeyFile;
+    this.#authorities = options.authorities;
+    this.#now = options.now ?? currentTime;
+    this.token = base.token;
+    this.unlocker = base.unlocker;
+    this.generator = {
+      get algorithms() {
+        return base.generator.algorithms;
+      },
+      generate: (request, context) => this.#changing(context, (operation) => this.#generate(request, operation)),
+    };
+  }
+
+  /**
+   * A YubiKey that is not there is no failure: it may be plugged in later, and `health()` tells.
+   *
+   * @throws {SignetError} CONFIGURATION if the library cannot be loaded, several YubiKeys match, or a file cannot be read
+   */
+  static async open(options: YubikeyOptions): Promise<YubikeyBackend> {
+    const { serial, modulePath, authorities, managementKeyFile, now = currentTime } = options;
+    const named = serial === undefined ? {} : { serial };
+    const descriptions = new KeyDescriptions({ authorities, now });
+    const hooks: TokenHooks = {
+      prepare: (token, keys) => descriptions.prepare(token, keys),
+      describe: (info, facts) => descriptions.describe(info, facts),
+      writerPin: (context, access) => obtainManagementKey(context, access, managementKeyFile),
+      place: (request, token) => placeOf(request, token, (slot) => descriptions.isFree(token, slot)),
+      importPlace: async (token) => ckaIdOfSlot(await chooseSlot({}, (slot) => descriptions.isFree(token, slot))),
+    };
+    const uri = { ...named, modulePath };
+    const name = nameOfYubikey(named);
+    const base = await Pkcs11Backend.open({ ...options, uri, name, backendName: 'yubikey', hooks });
+    return new YubikeyBackend(base, descriptions, options);
+  }
+
+  get location(): string {
+    return this.#base.location;
+  }
+
+  /** The token host's process, for operators and tests; undefined while there is none. */
+  get hostPid(): number | undefined {
+    return this.#base.hostPid;
+  }
+
+  health(): Promise<BackendHealth> {
+    return this.#base.health();
+  }
+
+  list(): AsyncIterable<KeyInfo> {
+    return this.#base.list();
+  }
+
+  count(): Promise<number> {
+    return this.#base.count();
+  }
+
+  find(keyId: KeyId): Promise<KeyInfo | undefined> {
+    return this.#base.find(keyId);
+  }
+
+  publicKey(keyId: KeyId): Promise<PublicKey> {
+    return this.#base.publicKey(keyId);
+  }
+
+  sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
+    return this.#base.sign(keyId, input, context);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#base[Symbol.asyncDispose]();
+  }
+
+  /** One at a time, with each secret asked for once. */
+  #changing<T>(context: SignContext, change: (operation: SignContext) => Promise<T>): Promise<T> {
+    return this.#turn(async () => {
+      throwIfCancelled(context);
+      using answers = new RememberedAnswers();
+      return await change(answers.around(context));
+    });
+  }
+
+  async #generate(request: KeyRequest, context: SignContext) {
+    const { role, gun } = request;
+    ownerUri({ role, gun }); // what cannot be kept is not begun
+    await this.#base.refresh();
+    // The PIN comes first: without it the key would be made and could not sign its own certificate.
+    (await this.#base.login.login(context))?.dispose();
+    // A home without choices refuses them; this one always has some.
+    const { keyId } = await this.#base.generator.generate({ ...request, device: request.device ?? {} }, context);
+    return await this.#finish(keyId, { role, gun }, context);
+  }
+
+  /** Gives a new key the certificate that keeps its owner. A key that cannot have one is taken away again. */
+  async #finish(
+    keyId: KeyId,
+    owner: Owner,
+    context: SignContext,
+  ): Promise<KeyInfo & { readonly publicKey: PublicKey }> {
+    try {
+      await this.#base.refresh();
+      return await this.#certify(keyId, owner, context);
+    } catch (error) {
+      const key = await this.#base.find(keyId).catch(() => undefined);
+      if (key !== undefined) await this.#vacate(slotOf(key), context).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #certify(keyId: KeyId, owner: Owner, context: SignContext) {
+    const publicKey = await this.#base.publicKey(keyId);
+    const sign = (input: SignInput) => this.#base.sign(keyId, input, context);
+    const { der } = await buildOwnerCertificate(owner, publicKey, this.#now(), sign);
+    await required(this.#base.certifier).putCertificate(keyId, der, context);
+    await this.#base.refresh();
+    const info = await this.#base.find(keyId);
+    if (info === undefined)
+      throw new SignetError('UNAVAILABLE', `${this.location} lost key ${keyId} while it was made`);
+    return { ...info, publicKey };
+  }
+
+  async #vacate(slot: PivSlot, context: SignContext): Promise<void> {
+    const { connection, login } = this.#base;
+    using key = await obtainManagementKey(context, { connection, login }, this.#managementKeyFile);
+    await vacateSlot(slot, { connection, login }, key, this.#now());
+    await this.#base.refresh();
+  }
+
+  async #attest(keyId: KeyId): Promise<Attestation> {
+    await this.#base.publicKey(keyId);
+    const key = await this.#base.find(keyId);
+    const chain = key && this.#descriptions.chainOf(key);
+    if (key?.publicKey === undefined || key.device === undefined || chain === undefined) {
+      throw new SignetError('UNSUPPORTED', `key ${keyId} has no attestation: it was not made on ${this.location}`);
+    }
+    if (this.#authorities === undefined) return { chain, root: '', device: key.device };
+    const { serial } = key.device;
+    const attestation = verifyAttestationOf(key.publicKey, serial, chain, this.#authorities, this.#now());
+    return {
+      chain: attestation.chain.slice(0, -1).map(({ der }) => der),
+      root: attestation.chain.at(-1)?.subject.text ?? '',
+      device: deviceOf(key.device, attestation),
+    };
+  }
+}
+
+async function placeOf(
+  { device = {} }: KeyRequest,
+  token: AttachedToken,
+  isFree: (slot: PivSlot) => Promise<boolean>,
+): Promise<KeyPlace> {
+  const library = parseYubicoVersion(token.library.version);
+  const slot = await chooseSlot(device, isFree);
+  const extra = policyAttributes(policiesBeside(slot, device), library);
+  if (extra === undefined) {
+    throw new SignetError('UNSUPPORTED', `libykcs11 ${library?.join('.')} cannot set PIN and touch policies`, {
+      hint: 'install version 2.3 or later',
+    });
+  }
+  return { ckaId: ckaIdOfSlot(slot), extra };
+}
+
+function slotOf({ keyId, device }: KeyInfo): PivSlot {
+  if (device?.slot === undefined) throw new SignetError('INTERNAL', `key ${keyId} is in no slot`);
+  return device.slot;
+}
+
+function required<T>(part: T | undefined): T {
+  if (part === undefined) throw new SignetError('UNSUPPORTED', 'this YubiKey cannot do that');
+  return part;
+}
+
+function currentTime(): Date {
+  return new Date();
+}
