@@ -1,8 +1,13 @@
 /** Keys on a YubiKey: made in 9c, listed with what the card says about them, used, removed. */
+import { generateKeyPairSync } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { KeyInfo } from '../../src/backends/backend.ts';
 import type { YubikeyBackend } from '../../src/backends/yubikey/yubikey-backend.ts';
 import { verifySignature } from '../../src/crypto/public-key.ts';
+import { outcomeOf } from '../support/outcome.ts';
+import { runProgram } from '../support/processes.ts';
 import { FACTORY_PIN, type YubikeyHome, yubikeyHome } from '../support/yubikey-home.ts';
 
 const CONTEXT = { caller: 'test' };
@@ -55,3 +60,104 @@ test('a new root key is made in slot 9c, signs, and tells what it is', async () 
     expect(verifySignature(key.publicKey, message, signature)).toBe(true);
   }
 });
+
+test('role and GUN are in a certificate that openssl verifies, and survive without anything on this machine', async () => {
+  const owner = { role: 'targets/releases', gun: 'example.com/übung 100%:5000/a' };
+  await using backend = await open();
+  const key = await backend.generator.generate({ algorithm: 'ecdsa', ...owner }, CONTEXT);
+  const der = await backend.certifier.certificate(key.keyId, CONTEXT);
+  const path = join(home.directory, 'slot.der');
+  await writeFile(path, der ?? '');
+  const pem = await openssl('x509', '-inform', 'DER', '-in', path);
+  const pemPath = join(home.directory, 'slot.pem');
+  await writeFile(pemPath, pem);
+  expect(await openssl('verify', '-check_ss_sig', '-CAfile', pemPath, pemPath)).toContain('OK');
+  const shown = await openssl('x509', '-in', pemPath, '-noout', '-subject', '-ext', 'subjectAltName,extendedKeyUsage');
+  expect(shown).toContain('subject=CN = targets/releases\n');
+  expect(shown).toContain('URI:signet:targets/releases:example.com/%C3%BCbung%20100%25%3A5000/a\n');
+  expect(shown).toContain('Code Signing');
+  await backend[Symbol.asyncDispose]();
+
+  await using again = await open();
+  expect(await again.find(key.keyId)).toMatchObject(owner);
+});
+
+test('keys go to 9c, 9a and 9d, to a retired slot on request, and over nothing that is there', async () => {
+  await using backend = await open();
+  const make = (device?: { slot?: string; overwriteSlot?: boolean }) =>
+    backend.generator.generate({ ...ROOT, ...(device && { device }) }, CONTEXT);
+  const first = [await make(), await make(), await make()];
+  expect(first.map(({ device }) => device?.slot)).toEqual(['9c', '9a', '9d']);
+  expect(await outcomeOf(make())).toEqual({
+    code: 'TOKEN_FULL',
+    message: 'slots 9c, 9a, 9d are not empty',
+    hint: 'name a retired slot, 82 to 95, or remove a key',
+  });
+  expect((await make({ slot: '82' })).device?.slot).toBe('82');
+  expect((await make({ slot: '95' })).device?.slot).toBe('95');
+  expect(await outcomeOf(make({ slot: '82' }))).toMatchObject({ code: 'KEY_EXISTS', message: 'slot 82 is not empty' });
+  expect(await outcomeOf(make({ slot: '96' }))).toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: '"96" is no PIV slot for keys',
+  });
+  for (const overwriteSlot of [false, true]) {
+    expect(await outcomeOf(make({ slot: 'f9', overwriteSlot }))).toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: 'slot f9 holds the attestation key: nothing is ever written there',
+    });
+  }
+  expect(await outcomeOf(make({ overwriteSlot: true }))).toMatchObject({ code: 'INVALID_ARGUMENT' });
+  expect((await keysOf(backend)).length).toBe(5);
+
+  const replaced = await make({ slot: '9a', overwriteSlot: true });
+  const ids = (await keysOf(backend)).map(({ keyId }) => keyId);
+  expect(ids).toContain(replaced.keyId);
+  expect(ids).not.toContain(first[1]?.keyId);
+  for (const { keyId, publicKey } of await keysOf(backend)) {
+    const signature = await backend.sign(keyId, { message }, CONTEXT);
+    expect(publicKey !== undefined && verifySignature(publicKey, message, signature)).toBe(true);
+  }
+});
+
+test('a removed key is gone from the card, and its slot is used again', async () => {
+  await using backend = await open();
+  const { keyId, publicKey } = await backend.generator.generate(ROOT, CONTEXT);
+  const { keys: before } = await home.yubikeys.card().status();
+  expect(before.some(({ spki }) => spki === Buffer.from(publicKey.bytes).toString('base64'))).toBe(true);
+  expect(await backend.remover.remove(keyId, CONTEXT)).toBe(true);
+  const { keys: after } = await home.yubikeys.card().status();
+  expect(after.some(({ spki }) => spki === Buffer.from(publicKey.bytes).toString('base64'))).toBe(false);
+  expect(await keysOf(backend)).toEqual([]);
+  expect(await backend.remover.remove(keyId, CONTEXT)).toBe(false);
+  expect((await backend.generator.generate(ROOT, CONTEXT)).device?.slot).toBe('9c');
+});
+
+test('an imported key signs with its own public half, and is known not to be made on the card', async () => {
+  await using backend = await open();
+  for (const namedCurve of ['P-256', 'P-384']) {
+    const { privateKey } = generateKeyPairSync('ec', {
+      namedCurve,
+      publicKeyEncoding: { format: 'der', type: 'spki' },
+      privateKeyEncoding: { format: 'der', type: 'pkcs8' },
+    });
+    const key = await backend.importer.import(privateKey, { role: 'root', gun: '' }, CONTEXT);
+    expect(key.device).toMatchObject({ attested: false, firmware: '5.4.3' });
+    const signature = await backend.sign(key.keyId, { message }, CONTEXT);
+    expect(verifySignature(key.publicKey, message, signature)).toBe(true);
+    expect(await outcomeOf(backend.attester.attest(key.keyId, CONTEXT))).toMatchObject({ code: 'UNSUPPORTED' });
+  }
+});
+
+test('a key gets another role and GUN', async () => {
+  await using backend = await open();
+  const { keyId } = await backend.generator.generate(ROOT, CONTEXT);
+  const owner = { role: 'targets', gun: 'example.com/other' };
+  expect(await backend.relabeller.relabel(keyId, owner, CONTEXT)).toMatchObject({ keyId, ...owner });
+  expect(await backend.find(keyId)).toMatchObject(owner);
+});
+
+async function openssl(...args: readonly string[]): Promise<string> {
+  const { ending, stdout, stderr } = await runProgram('openssl', args, { env: { PATH: process.env['PATH'] ?? '' } });
+  expect(ending, stderr).toBe(0);
+  return stdout;
+}
