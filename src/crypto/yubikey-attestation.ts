@@ -3,12 +3,12 @@
  * a key itself (https://developers.yubico.com/PIV/Introduction/PIV_attestation.html).
  */
 import { SignetError } from '../errors.ts';
+import type { AttestationAuthorities } from './attestation-authorities.ts';
 import { type Certificate, certificatePublicKey, isIssuedBy, parseCertificate } from './certificate.ts';
 import { verifyChain } from './certificate-chain.ts';
 import { EXTENSION_OID } from './certificate-extensions.ts';
 import { DerReader } from './der.ts';
 import type { PublicKey } from './public-key.ts';
-import { type AttestationAuthorities, yubicoPivAuthorities } from './yubico-authorities.ts';
 import { type FirmwareVersion, type FirmwareWeakness, weaknessesOf } from './yubikey-weaknesses.ts';
 
 /** Yubico's arc for PIV attestation. All values but the serial number are bare octets, not DER. */
@@ -70,8 +70,7 @@ export interface YubiKeyAttestation extends AttestationClaims {
 export interface AttestationOptions {
   /** The time at which all certificates must be valid. */
   readonly at: Date;
-  /** Yubico's own by default. */
-  readonly authorities?: AttestationAuthorities;
+  readonly authorities: AttestationAuthorities;
 }
 
 /**
@@ -95,7 +94,7 @@ export function readYubiKeyAttestation(der: Uint8Array): AttestationClaims {
  */
 export function verifyYubiKeyAttestation(
   chain: readonly Uint8Array[],
-  { at, authorities = yubicoPivAuthorities() }: AttestationOptions,
+  { at, authorities }: AttestationOptions,
 ): YubiKeyAttestation {
   const [leaf, attester, ...others] = chain.map(parseCertificate);
   if (leaf === undefined || attester === undefined) {
