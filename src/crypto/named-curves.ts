@@ -51,16 +51,6 @@ export function curveByOid(oid: string): NamedCurve | undefined {
   return CURVES.find((curve) => curve.oid === oid);
 }
 
-/** @param order n, as hex; leading zeros do not matter. */
-export function curveByOrder(order: string): NamedCurve | undefined {
-  const digits = withoutLeadingZeros(order);
-  return CURVES.find((curve) => withoutLeadingZeros(curve.order) === digits);
-}
-
-function withoutLeadingZeros(hex: string): string {
-  return hex.replace(/^0+/, '');
-}
-
 export function curveByOpensslName(opensslName: string | undefined): NamedCurve | undefined {
   return CURVES.find((curve) => curve.opensslName === opensslName);
 }

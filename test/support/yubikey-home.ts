@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { findYubicoLibrary } from '../../src/backends/yubikey/library.ts';
 import { YubikeyBackend, type YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
 import { parseCertificate } from '../../src/crypto/certificate.ts';
-import type { AttestationAuthorities } from '../../src/crypto/yubico-authorities.ts';
+import type { AttestationAuthorities } from '../../src/crypto/attestation-authorities.ts';
 import { HOST_ENTRY, writePinFile } from './pkcs11-home.ts';
 import { Resources } from './resources.ts';
 import { temporaryDirectory } from './temp.ts';

@@ -8,6 +8,7 @@
 
 import type { SignatureHash } from '../../crypto/algorithms.ts';
 import { type ErrorCode, isErrorCode, SignetError } from '../../errors.ts';
+import { count, isRecord, list, record, text, violation } from './answer-shapes.ts';
 import type { KeyKind, MechanismRange } from './key-kinds.ts';
 import type { LibraryFacts, ModuleProfile } from './profile.ts';
 
@@ -164,10 +165,6 @@ export function encodeFrame(id: number, header: object, blob: Uint8Array = Buffe
   return frame;
 }
 
-function violation(problem: string): SignetError {
-  return new SignetError('INTERNAL', `token host protocol: ${problem}`);
-}
-
 /** Cuts a stream into frames. Takes over the chunks and zeroes what it has read; holds at most one incomplete frame. */
 export class FrameReader {
   #chunks: Buffer[] = [];
@@ -260,7 +257,6 @@ const MAX_SLOTS = 1024;
 const MAX_MECHANISMS = 64;
 /** Also what a host reads from a token. */
 export const MAX_KEYS = 20_000;
-const MAX_TEXT = 64 * 1024;
 
 function tokenFacts(value: unknown): TokenFacts {
   const facts = record(value);
@@ -302,28 +298,4 @@ function keyFacts(value: unknown): KeyFacts {
     hasPrivate: typeof hasPrivate === 'boolean' ? hasPrivate : null,
     alwaysAuthenticate: typeof alwaysAuthenticate === 'boolean' ? alwaysAuthenticate : undefined,
   };
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function record(value: unknown): Readonly<Record<string, unknown>> {
-  if (isRecord(value)) return value;
-  throw violation('an answer that is no object');
-}
-
-function list(value: unknown, max: number): readonly unknown[] {
-  if (Array.isArray(value) && value.length <= max) return value;
-  throw violation(`an answer that is no list of at most ${max}`);
-}
-
-function text(value: unknown): string {
-  if (typeof value === 'string' && value.length <= MAX_TEXT) return value;
-  throw violation('an answer without a text');
-}
-
-function count(value: unknown): number {
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
-  throw violation('an answer without a number');
 }

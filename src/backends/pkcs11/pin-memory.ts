@@ -120,7 +120,9 @@ export class PinMemory {
     this.#refused.add(print);
     this.#taken = undefined;
     await this.#write(source, { identity, accepted: false, refused: true, unanswered: 0 });
-    await source.refused?.();
+    if (source.refused === undefined) return;
+    await source.refused();
+    await this.#write(source, undefined); // what it has from now on is another content
   }
 
   #notAgain(source: PinSource, why: 'refused' | 'unanswered'): SignetError {
@@ -145,9 +147,10 @@ export class PinMemory {
     return content === undefined ? new Map() : parseState(content, this.#file);
   }
 
-  async #write(source: PinSource, state: SourceState): Promise<void> {
+  async #write(source: PinSource, state: SourceState | undefined): Promise<void> {
     const all = await this.#readAll();
-    all.set(source.name, state);
+    if (state === undefined) all.delete(source.name);
+    else all.set(source.name, state);
     await this.#writeAll(all);
   }
 

@@ -24,7 +24,7 @@ export interface PinSource {
   readonly remedy: string;
   /** @returns Undefined if it has none for this token. @throws {SignetError} CONFIGURATION, UNAVAILABLE */
   read(): Promise<SourcedPin | undefined>;
-  /** Told when the token refused the PIN, or may have. */
+  /** Told when the token refused the PIN; it does not have that content any more afterwards. */
   refused?(): Promise<void>;
 }
 

@@ -10,10 +10,11 @@ import {
   derSequence,
   encodeDer,
 } from '../../crypto/der.ts';
-import { curveByOid, curveByOpensslName, curveByOrder, type NamedCurve } from '../../crypto/named-curves.ts';
+import { curveByOid, curveByOpensslName, type NamedCurve } from '../../crypto/named-curves.ts';
 import { type PublicKey, publicKeyOf, toKeyObject } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
 import { CKK } from './constants.ts';
+import { curveOfNumbers } from './explicit-curve.ts';
 import type { KeyFacts } from './host-protocol.ts';
 
 /** What a token tells about a public key; which are present depends on the key type. */
@@ -125,38 +126,21 @@ function pointBytes(curve: NamedCurve): number {
 }
 
 function ecKey(params: Uint8Array, ecPoint: Uint8Array): PublicKey {
-  const curve = curveOfParams(params);
+  const curve = curveOf(params);
   const point = unwrapPoint(ecPoint, pointBytes(curve));
   if (point[0] !== 0x04) throw damaged('CKA_EC_POINT is not an uncompressed point'); // SEC 1 §2.3.3
   return fromSpki(derSequence(derOid(OID_EC_PUBLIC_KEY), derOid(curve.oid)), point);
 }
 
-/** @throws {SignetError} UNSUPPORTED for another curve, INTEGRITY */
-function curveOfParams(params: Uint8Array): NamedCurve {
+/** CKA_EC_PARAMS is a choice (RFC 3279 §2.3.5): a curve's name, or all of its numbers. */
+function curveOf(params: Uint8Array): NamedCurve {
   const reader = new DerReader(params, SUBJECT);
-  if (reader.peekTag() === DER_TAG.SEQUENCE) return curveOfExplicitParams(reader);
+  if (reader.peekTag() === DER_TAG.SEQUENCE) return curveOfNumbers(params);
   const oid = reader.readOid('CKA_EC_PARAMS');
   reader.end();
   const curve = curveByOid(oid);
   if (curve === undefined) throw new SignetError('UNSUPPORTED', `EC keys on the curve ${oid} are not supported`);
   return curve;
-}
-
-/**
- * ECParameters with everything written out (X9.62; libykcs11 answers so for keys that were imported). The order names the
- * curve; nothing else of it is used, and a point that is not on the named curve is refused.
- */
-function curveOfExplicitParams(reader: DerReader): NamedCurve {
-  const parameters: DerReader = reader.readSequence('ECParameters');
-  reader.end();
-  parameters.read(DER_TAG.INTEGER, 'version');
-  parameters.read(DER_TAG.SEQUENCE, 'fieldID');
-  parameters.read(DER_TAG.SEQUENCE, 'curve');
-  parameters.read(DER_TAG.OCTET_STRING, 'base');
-  const order = Buffer.from(parameters.readUnsigned('order')).toString('hex');
-  const curve = curveByOrder(order);
-  if (curve !== undefined) return curve;
-  throw new SignetError('UNSUPPORTED', 'EC keys with parameters of an unknown curve are not supported');
 }
 
 function edwardsKey(params: Uint8Array, ecPoint: Uint8Array): PublicKey {

@@ -113,6 +113,7 @@ export class TokenConnection implements AsyncDisposable {
       this.#host = undefined;
       this.#attached = undefined;
       this.#isReleased = true;
+      this.#failure = undefined;
       this.#crashes = 0;
       // Behind everything that is queued already. A host that is at its end is let go of all the same.
       await host?.request({ op: 'logout' }, { parse: ANSWERS.none }).catch(() => undefined);

@@ -187,7 +187,13 @@ export class TokenSession {
     }
   }
 
+  /** A module that does not even list its slots has failed; otherwise it is the token that went. */
   #lost(cause: unknown): TokenLost {
+    try {
+      this.cryptoki.slots();
+    } catch (error) {
+      return new TokenLost('UNAVAILABLE', `the module of ${this.name} failed (${nameOf(error)})`, { cause: error });
+    }
     const what = `${this.name} is not there any more`;
     return new TokenLost('TOKEN_NOT_PRESENT', cause === undefined ? what : `${what} (${nameOf(cause)})`, { cause });
   }

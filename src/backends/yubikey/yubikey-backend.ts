@@ -6,7 +6,7 @@ import pLimit from 'p-limit';
 import type { KeyId } from '../../crypto/key-id.ts';
 import type { PublicKey } from '../../crypto/public-key.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
-import type { AttestationAuthorities } from '../../crypto/yubico-authorities.ts';
+import type { AttestationAuthorities } from '../../crypto/attestation-authorities.ts';
 import { SignetError } from '../../errors.ts';
 import type {
   Attestation,
