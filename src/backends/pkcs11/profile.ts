@@ -139,7 +139,7 @@ const ROWS: readonly ProfileRow[] = [
   {
     ...GENERIC,
     name: 'ykcs11',
-    file: /^libykcs11\.so/,
+    file: /^libykcs11(\.2)?\.(so|dylib)/,
     manufacturer: /^Yubico/,
     ckaId: 'place',
     keepsLabels: false,
@@ -164,6 +164,6 @@ export function profileOfFile(modulePath: string): ModuleProfile {
 }
 
 /** By what the module says, which holds for copies and links under any name. */
-export function profileOf({ manufacturer }: LibraryFacts): ModuleProfile {
+export function profileOf({ manufacturer }: Pick<LibraryFacts, 'manufacturer'>): ModuleProfile {
   return ROWS.find((row) => row.manufacturer.test(manufacturer)) ?? GENERIC;
 }

@@ -1,6 +1,7 @@
 /** What is known about the keys of one YubiKey beside their public halves. */
-import { type PublicKey, publicKeysEqual } from '../../crypto/public-key.ts';
+
 import type { AttestationAuthorities } from '../../crypto/attestation-authorities.ts';
+import { type PublicKey, publicKeysEqual } from '../../crypto/public-key.ts';
 import { verifyYubiKeyAttestation, type YubiKeyAttestation } from '../../crypto/yubikey-attestation.ts';
 import { type FirmwareVersion, weaknessesOf } from '../../crypto/yubikey-weaknesses.ts';
 import { SignetError } from '../../errors.ts';

@@ -3,10 +3,10 @@
  * this device. Role and GUN are in the slot's certificate (slot-certificate.ts), facts about keys in their attestations.
  */
 import pLimit from 'p-limit';
+import type { AttestationAuthorities } from '../../crypto/attestation-authorities.ts';
 import type { KeyId } from '../../crypto/key-id.ts';
 import type { PublicKey } from '../../crypto/public-key.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
-import type { AttestationAuthorities } from '../../crypto/attestation-authorities.ts';
 import { SignetError } from '../../errors.ts';
 import type {
   Attestation,
@@ -48,6 +48,8 @@ export interface YubikeyOptions extends Omit<Pkcs11Options, 'uri' | 'backendName
   readonly managementKeyFile?: string | undefined;
   /** Whose attestations are believed; undefined: nothing is said about whether they are true. */
   readonly authorities?: AttestationAuthorities | undefined;
+  /** Roles whose new keys must be attested as made on the device. */
+  readonly requireAttestation?: readonly string[];
   /** The clock, for certificates. */
   readonly now?: () => Date;
 }
@@ -60,6 +62,7 @@ export class YubikeyBackend implements KeyBackend {
   readonly #descriptions: KeyDescriptions;
   readonly #managementKeyFile: string | undefined;
   readonly #authorities: AttestationAuthorities | undefined;
+  readonly #requireAttestation: readonly string[];
   readonly #now: () => Date;
   /** What changes slots: one operation at a time, because each is several requests. */
   readonly #turn = pLimit(1);
@@ -69,6 +72,7 @@ export class YubikeyBackend implements KeyBackend {
     import: (pkcs8, owner, context) =>
       this.#changing(context, async (operation) => {
         ownerUri(owner); // what cannot be kept is not begun
+        if (this.#mustBeAttested(owner)) throw this.#notAttested(owner, 'a key that was made elsewhere is not');
         const { keyId } = await required(this.#base.importer).import(pkcs8, owner, operation);
         return await this.#finish(keyId, owner, operation);
       }),
@@ -88,6 +92,10 @@ export class YubikeyBackend implements KeyBackend {
     relabel: (keyId, owner, context) =>
       this.#changing(context, async (operation) => {
         await this.#base.publicKey(keyId);
+        const key = await this.#base.find(keyId);
+        if (this.#mustBeAttested(owner) && key?.device?.attested !== true) {
+          throw this.#notAttested(owner, `key ${keyId} is not`);
+        }
         return await this.#certify(keyId, owner, operation);
       }),
   };
@@ -114,6 +122,7 @@ export class YubikeyBackend implements KeyBackend {
     this.#descriptions = descriptions;
     this.#managementKeyFile = options.managementKeyFile;
     this.#authorities = options.authorities;
+    this.#requireAttestation = options.requireAttestation ?? [];
     this.#now = options.now ?? currentTime;
     this.token = base.token;
     this.unlocker = base.unlocker;
@@ -212,12 +221,27 @@ export class YubikeyBackend implements KeyBackend {
   ): Promise<KeyInfo & { readonly publicKey: PublicKey }> {
     try {
       await this.#base.refresh();
+      const made = await this.#base.find(keyId);
+      if (this.#mustBeAttested(owner) && made?.device?.attested !== true) {
+        throw this.#notAttested(owner, 'the new key could not be; it was removed');
+      }
       return await this.#certify(keyId, owner, context);
     } catch (error) {
       const key = await this.#base.find(keyId).catch(() => undefined);
       if (key !== undefined) await this.#vacate(slotOf(key), context).catch(() => undefined);
       throw error;
     }
+  }
+
+  #mustBeAttested({ role }: Owner): boolean {
+    return this.#requireAttestation.includes(role);
+  }
+
+  #notAttested({ role }: Owner, problem: string): SignetError {
+    const rule = `keys for the role ${role} on ${this.location} must be attested as made on it`;
+    return new SignetError('PERMISSION_DENIED', `${rule}, and ${problem}`, {
+      hint: 'require_attestation asks for it; attestation_roots names the authorities',
+    });
   }
 
   async #certify(keyId: KeyId, owner: Owner, context: SignContext) {
