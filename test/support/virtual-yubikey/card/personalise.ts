@@ -1,5 +1,5 @@
 /** Makes a card from a test's settings, as a factory and its first owner would. */
-import { type Issuer, newAttestationKey, selfSigned } from './attestation.ts';
+import { type Issuer, selfSigned } from './attestation.ts';
 import { certificateObject } from './commands/keys.ts';
 import { generateKey, keyFromPkcs8 } from './key-pair.ts';
 import { ManagementKey } from './management-key.ts';
@@ -13,11 +13,18 @@ const DEFAULT_FIRMWARE = '5.4.3';
 /** USB-A keychain. */
 const DEFAULT_FORM_FACTOR = 1;
 
-/** @throws {TypeError} for settings that no card can have */
-export async function personalise(settings: CardSettings, maker: Issuer, touch: TouchSensor): Promise<CardState> {
+/**
+ * @param attestation What goes into slot f9: see `newAttestationKey`.
+ * @throws {TypeError} for settings that no card can have
+ */
+export async function personalise(settings: CardSettings, attestation: Issuer, touch: TouchSensor): Promise<CardState> {
   const firmware = parseFirmware(settings.firmware ?? DEFAULT_FIRMWARE);
   const statistics = newStatistics();
   const { pin = FACTORY_PIN, puk = FACTORY_PUK, pinRetries, pukRetries } = settings;
+  requireRange('serial number', settings.serial, 0, 0xffff_ffff);
+  requireRange('length of the PIN', pin.length, 6, 8);
+  requireRange('length of the PUK', puk.length, 8, 8);
+  for (const retries of [pinRetries, pukRetries]) requireRange('number of tries', retries ?? 1, 1, 15);
   const state: CardState = {
     serial: settings.serial,
     firmware,
@@ -33,7 +40,6 @@ export async function personalise(settings: CardSettings, maker: Issuer, touch: 
     touchedAt: 0,
     wrongSignatures: 0,
   };
-  const attestation = await newAttestationKey(maker);
   fill(state, ATTESTATION_SLOT, attestation.certificate);
   state.keys.set(ATTESTATION_SLOT, {
     pair: attestation.pair,
@@ -65,6 +71,10 @@ function managementKey({ managementAlgorithm, managementKey: key }: CardSettings
   const made = ManagementKey.of(managementAlgorithm ?? '3DES', Buffer.from(key, 'hex'));
   if (made === undefined) throw new TypeError('the management key is not as long as its algorithm wants it');
   return made;
+}
+
+function requireRange(what: string, value: number, from: number, to: number): void {
+  if (!Number.isInteger(value) || value < from || value > to) throw new TypeError(`no card has a ${what} of ${value}`);
 }
 
 function parseFirmware(text: string): Firmware {
