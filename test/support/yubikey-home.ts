@@ -1,10 +1,11 @@
 /** YubiKey backends over virtual YubiKeys, with the token host as built. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { findYubicoLibrary } from '../../src/backends/yubikey/library.ts';
 import { YubikeyBackend, type YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
-import { parseCertificate } from '../../src/crypto/certificate.ts';
 import type { AttestationAuthorities } from '../../src/crypto/attestation-authorities.ts';
+import { parseCertificate } from '../../src/crypto/certificate.ts';
 import { HOST_ENTRY, writePinFile } from './pkcs11-home.ts';
 import { Resources } from './resources.ts';
 import { temporaryDirectory } from './temp.ts';
@@ -15,6 +16,9 @@ import {
 } from './virtual-yubikey/virtual-yubikeys.ts';
 
 export { FACTORY_MANAGEMENT_KEY, FACTORY_PIN, FACTORY_PUK } from './virtual-yubikey/card/settings.ts';
+
+/** The sources run in vitest; a child process needs them compiled. */
+const USB_WATCHER = fileURLToPath(new URL('../../dist/backends/yubikey/usb-watcher.js', import.meta.url));
 
 export interface YubikeyHome extends AsyncDisposable {
   readonly yubikeys: VirtualYubikeys;
@@ -58,6 +62,7 @@ export async function yubikeyHome(options: VirtualYubikeysOptions = {}): Promise
             operationTimeoutMs: 20_000,
             env: yubikeys.env,
             entry: HOST_ENTRY,
+            usbWatcher: USB_WATCHER,
             onEvent: (what) => events.push(what),
             onUnreadable: (what, error) => {
               throw new Error(`unreadable: ${what}`, { cause: error });

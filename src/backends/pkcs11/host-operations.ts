@@ -61,7 +61,7 @@ function perform(token: HostToken, request: TokenRequest, blob: Buffer): HostRes
       return { value: token.relabel(request, Buffer.from(request.label, 'base64')) };
     case 'sign': {
       const pin = request.pinBytes === 0 ? undefined : blob.subarray(0, request.pinBytes);
-      return { blob: token.sign(request, request.scheme, blob.subarray(request.pinBytes), pin) };
+      return { blob: token.sign(request, request, blob.subarray(request.pinBytes), pin) };
     }
     case 'certificate': {
       const certificate = readCertificate(session, Buffer.from(request.ckaId, 'hex'), request.which);

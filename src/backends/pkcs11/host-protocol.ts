@@ -101,7 +101,13 @@ export type HostRequest =
   | ({ readonly op: 'remove' } & KeyName)
   | ({ readonly op: 'relabel'; readonly label: string } & KeyName)
   /** blob: the PIN, where the key wants it for each signature, and what the mechanism signs; just one after the other. */
-  | ({ readonly op: 'sign'; readonly scheme: SignScheme; readonly pinBytes: number } & KeyName)
+  | ({
+      readonly op: 'sign';
+      readonly scheme: SignScheme;
+      readonly pinBytes: number;
+      /** Whether the key is known to want no touch. */
+      readonly isTouchless: boolean;
+    } & KeyName)
   /** attestation: the one that the module shows beside the key's own, which is not stored on the token. */
   | { readonly op: 'certificate'; readonly ckaId: string; readonly which: 'stored' | 'attestation' }
   /** blob: the security officer's PIN, certificate, subject, issuer, serial number. */

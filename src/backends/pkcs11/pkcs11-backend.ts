@@ -145,6 +145,21 @@ export class Pkcs11Backend implements KeyBackend {
     await this.#index.refresh();
   }
 
+  /**
+   * Notices whether the token is there and which keys it has. Takes nothing back from other programs, disturbs no operation.
+   *
+   * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE
+   */
+  async look(): Promise<void> {
+    if (this.connection.isReleased || this.connection.attached?.host.isBusy) return;
+    try {
+      await this.#index.refreshIfChanged();
+    } catch (error) {
+      this.#forgetIfGone(error);
+      throw error;
+    }
+  }
+
   get generator(): KeyGenerator {
     return this.#writer.generator;
   }
@@ -215,7 +230,7 @@ export class Pkcs11Backend implements KeyBackend {
           this.#pinTurn(() => this.#signWithPin(record, input, context, given)),
           context.signal,
         )
-      : await this.#signOnToken(record, input, context, undefined);
+      : await this.#signLoggedIn(record, input, context);
     if (await isValidSignature(record, input, signature)) return signature;
     this.#index.expire();
     throw new SignetError('INTEGRITY', `${this.location} answered a signature that is not by key ${keyId}`, {
@@ -228,6 +243,17 @@ export class Pkcs11Backend implements KeyBackend {
     this.#idle.stop();
     this.login.forget();
     await this.connection[Symbol.asyncDispose]();
+  }
+
+  /** Once more after another login, if the one that was there has ended: other programs can end it. */
+  async #signLoggedIn(record: KeyRecord, input: SignInput, context: SignContext): Promise<Uint8Array> {
+    try {
+      return await this.#signOnToken(record, input, context, undefined);
+    } catch (error) {
+      if (!(error instanceof SignetError) || error.code !== 'PIN_REQUIRED') throw error;
+      (await this.login.login(context, record.info))?.dispose();
+      return await this.#signOnToken(record, input, { ...context, onStart: undefined }, undefined);
+    }
   }
 
   /** One at a time: the PIN is there when the signature begins, and its outcome known before the next one. */
@@ -256,7 +282,8 @@ export class Pkcs11Backend implements KeyBackend {
     blob.set(pinBytes);
     blob.set(data, pinBytes.byteLength);
     const { keyId } = info;
-    const request: HostRequest = { op: 'sign', keyId, ckaId, scheme, pinBytes: pinBytes.byteLength };
+    const isTouchless = info.device?.touchPolicy === 'never';
+    const request: HostRequest = { op: 'sign', keyId, ckaId, scheme, pinBytes: pinBytes.byteLength, isTouchless };
     let touchNotice: Disposable | undefined;
     const onStart = () => {
       const identity = this.connection.attached && this.login.identityOf(this.connection.attached);
@@ -290,7 +317,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   async #check(): Promise<void> {
-    await this.#index.refreshIfChanged();
+    await this.look();
     // The file may have been corrected; a PIN that was refused is not tried (pin-memory.ts).
     if (this.login.problem !== undefined) await this.login.login(undefined).catch(() => undefined);
   }
@@ -312,11 +339,16 @@ export class Pkcs11Backend implements KeyBackend {
     return await this.#record(keyId);
   }
 
+  /** The PIN that a person gave goes with the token. */
+  #forgetIfGone(error: unknown): void {
+    if (error instanceof SignetError && error.code === 'TOKEN_NOT_PRESENT') this.login.forget();
+  }
+
   #noteFailure(keyId: KeyId, error: unknown): void {
     if (!(error instanceof SignetError)) return;
     if (error.code === 'KEY_NOT_FOUND') this.#index.delete(keyId);
     // Somebody else logged the token out, or it was reset: the next call logs in again.
     if (error.code === 'PIN_REQUIRED') this.login.noteLoggedOut();
-    if (error.code === 'TOKEN_NOT_PRESENT') this.login.forget();
+    this.#forgetIfGone(error);
   }
 }

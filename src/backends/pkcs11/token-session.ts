@@ -53,9 +53,7 @@ export class TokenSession {
     } catch (error) {
       const normal = fromPkcs11Error(error, `${what} on ${this.name} failed`);
       if (isExpected(normal)) throw normal;
-      if (!this.#isThere()) throw this.#lost(error);
-      if (this.profile.reopensAfterWriting) this.#reopen();
-      else this.renew();
+      if (!this.#isThere() || !this.#isUsable()) throw this.#lost(error);
       throw normal;
     }
   }
@@ -188,6 +186,17 @@ export class TokenSession {
   }
 
   /** A module that does not even list its slots has failed; otherwise it is the token that went. */
+  /** After an unexpected answer. A token that is leaving may still be listed, but opens no sessions any more. */
+  #isUsable(): boolean {
+    try {
+      if (this.profile.reopensAfterWriting) this.#reopen();
+      else this.renew();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   #lost(cause: unknown): TokenLost {
     try {
       this.cryptoki.slots();

@@ -32,10 +32,12 @@ import type { AttachedToken } from '../pkcs11/token-connection.ts';
 import { deviceOf, KeyDescriptions, verifyAttestationOf } from './key-description.ts';
 import { obtainManagementKey } from './management-key.ts';
 import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
+import { Presence } from './presence.ts';
 import { RememberedAnswers } from './remembered-answers.ts';
 import { buildOwnerCertificate, ownerUri } from './slot-certificate.ts';
 import { chooseSlot, policiesBeside, policyAttributes } from './slot-choice.ts';
 import { nameOfYubikey } from './uri.ts';
+import { UsbEvents } from './usb-events.ts';
 import { vacateSlot } from './vacancy.ts';
 import { parseYubicoVersion } from './versions.ts';
 
@@ -50,6 +52,8 @@ export interface YubikeyOptions extends Omit<Pkcs11Options, 'uri' | 'backendName
   readonly authorities?: AttestationAuthorities | undefined;
   /** Roles whose new keys must be attested as made on the device. */
   readonly requireAttestation?: readonly string[];
+  /** usb-watcher.js; for tests, which run from the sources. */
+  readonly usbWatcher?: string | undefined;
   /** The clock, for certificates. */
   readonly now?: () => Date;
 }
@@ -64,6 +68,8 @@ export class YubikeyBackend implements KeyBackend {
   readonly #authorities: AttestationAuthorities | undefined;
   readonly #requireAttestation: readonly string[];
   readonly #now: () => Date;
+  readonly #presence: Presence;
+  readonly #usb: UsbEvents;
   /** What changes slots: one operation at a time, because each is several requests. */
   readonly #turn = pLimit(1);
 
@@ -124,6 +130,18 @@ export class YubikeyBackend implements KeyBackend {
     this.#authorities = options.authorities;
     this.#requireAttestation = options.requireAttestation ?? [];
     this.#now = options.now ?? currentTime;
+    const { onEvent, env = {}, usbWatcher: entry } = options;
+    this.#presence = new Presence({
+      look: () => base.look(),
+      isThere: base.connection.attached !== undefined,
+      onChange: (isThere) => onEvent(`${base.location} ${isThere ? 'is there' : 'was taken out'}`),
+    });
+    this.#usb = new UsbEvents({
+      env,
+      entry,
+      onEvent: () => void this.#presence.hint(),
+      onState: (what) => onEvent(what),
+    });
     this.token = base.token;
     this.unlocker = base.unlocker;
     this.generator = {
@@ -189,8 +207,10 @@ export class YubikeyBackend implements KeyBackend {
     return this.#base.sign(keyId, input, context);
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#base[Symbol.asyncDispose]();
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#presence[Symbol.dispose]();
+    this.#usb[Symbol.dispose]();
+    await this.#base[Symbol.asyncDispose]();
   }
 
   /** One at a time, with each secret asked for once. */
