@@ -50,6 +50,8 @@ export interface ModuleProfile {
   readonly wantsParameters: boolean;
   /** Whether the module leaves things behind in its device if it ends without C_Finalize. */
   readonly wantsFinalize: boolean;
+  /** How long after a device error the module may still list a token that was pulled out, milliseconds. */
+  readonly listsPulledForMs: number;
   /** Whether objects that were written are wrong, or crash the module, until all sessions are closed and opened again. */
   readonly reopensAfterWriting: boolean;
 }
@@ -71,6 +73,7 @@ export const GENERIC: ModuleProfile = {
   maxSessions: undefined,
   wantsParameters: false,
   wantsFinalize: false,
+  listsPulledForMs: 0,
   reopensAfterWriting: false,
 };
 
@@ -150,6 +153,7 @@ const ROWS: readonly ProfileRow[] = [
     writesAs: 'so',
     locksAfter: '3 unless set otherwise',
     hasTouch: true,
+    listsPulledForMs: 600, // readers without interrupts are polled by pcscd each 400 ms
     reopensAfterWriting: true,
     maxSessions: 16,
   },

@@ -5,11 +5,15 @@
 import { basename } from 'node:path';
 import { SignetError } from '../../errors.ts';
 import { ckrName, ckrOf, fromPkcs11Error } from './ckr.ts';
-import { CKF_TOKEN, CKU } from './constants.ts';
+import { CKF_TOKEN, CKR, CKU } from './constants.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
 import type { TokenFacts, TokenState } from './host-protocol.ts';
 import type { ModuleProfile } from './profile.ts';
 import type { Template } from './template.ts';
+
+/** Between two looks at a token that may be leaving. */
+const PAUSE_MS = 50;
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 /** The token went away: the process that finds out is of no more use. */
 export class TokenLost extends SignetError {}
@@ -53,7 +57,7 @@ export class TokenSession {
     } catch (error) {
       const normal = fromPkcs11Error(error, `${what} on ${this.name} failed`);
       if (isExpected(normal)) throw normal;
-      if (!this.#isThere() || !this.#isUsable()) throw this.#lost(error);
+      if (!this.#staysThere(ckrOf(error)) || !this.#isUsable()) throw this.#lost(error);
       throw normal;
     }
   }
@@ -186,6 +190,16 @@ export class TokenSession {
   }
 
   /** A module that does not even list its slots has failed; otherwise it is the token that went. */
+  /** After an unexpected answer. */
+  #staysThere(ckr: number | undefined): boolean {
+    const until = ckr === CKR.DEVICE_ERROR ? performance.now() + this.profile.listsPulledForMs : 0;
+    while (this.#isThere()) {
+      if (performance.now() >= until) return true;
+      Atomics.wait(PAUSE, 0, 0, PAUSE_MS);
+    }
+    return false;
+  }
+
   /** After an unexpected answer. A token that is leaving may still be listed, but opens no sessions any more. */
   #isUsable(): boolean {
     try {
