@@ -18,7 +18,13 @@ let home: YubikeyHome;
 beforeAll(async () => {
   home = await yubikeyHome({
     cards: [
-      { serial: FIRST, keys: [{ slot: 0x9a, certificate: 'root' }, { slot: 0x9d, certificate: 'root', touchPolicy: 'always' }] },
+      {
+        serial: FIRST,
+        keys: [
+          { slot: 0x9a, certificate: 'root' },
+          { slot: 0x9d, certificate: 'root', touchPolicy: 'always' },
+        ],
+      },
       { serial: SECOND, keys: [{ slot: 0x9a, certificate: 'targets' }] },
     ],
   });
@@ -99,7 +105,9 @@ test('one that is taken out is missed without being asked for', async () => {
   await expectSigns(backend, key);
   const before = home.events.length;
   await home.yubikeys.card().remove();
-  await waitFor('its absence to be noticed', () => home.events.slice(before).includes('yubikey:serial=1001 was taken out'));
+  await waitFor('its absence to be noticed', () =>
+    home.events.slice(before).includes('yubikey:serial=1001 was taken out'),
+  );
   expect(await outcomeOf(backend.sign(key.keyId, { message }, CONTEXT))).toMatchObject({ code: 'TOKEN_NOT_PRESENT' });
 });
 

@@ -81,7 +81,7 @@ function perform(token: HostToken, request: TokenRequest, blob: Buffer): HostRes
       return { value: session.asWriter(writer(blob), () => removeCertificates(session, id)) };
     }
     case 'checkWriter':
-      session.asWriter(writer(blob), () => undefined);
+      session.asSecurityOfficer(blob, () => undefined);
       return {};
     case 'changePin': {
       const [oldPin = EMPTY, newPin = EMPTY] = splitParts(blob);

@@ -116,8 +116,8 @@ export type HostRequest =
   | { readonly op: 'removeCertificate'; readonly ckaId: string }
   /** Whether the security officer's PIN is right. blob: that PIN. */
   | { readonly op: 'checkWriter' }
-  /** blob: the old and the new PIN. */
-  | { readonly op: 'changePin'; readonly user: 'user' | 'so' }
+  /** puk: as the module wants PIV's PUK to be said. blob: the old and the new PIN. */
+  | { readonly op: 'changePin'; readonly user: 'user' | 'so' | 'puk' }
   /** blob: the security officer's PIN and the new user's PIN. */
   | { readonly op: 'setUserPin' }
   | { readonly op: 'cancel'; readonly id: number };

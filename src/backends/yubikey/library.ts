@@ -40,6 +40,6 @@ export function knowsPolicies(version: FirmwareVersion | undefined): boolean {
 export function libraryWarnings(version: FirmwareVersion | undefined): readonly string[] {
   if (version === undefined || knowsPolicies(version)) return [];
   return [
-    `libykcs11 ${formatVersion(version)} cannot use AES management keys, which are the default since firmware 5.7, nor set PIN and touch policies: install 2.3 or later`,
+    `libykcs11 ${formatVersion(version)} cannot use AES management keys, the factory's since firmware 5.7: install 2.3 or later`,
   ];
 }

@@ -8,6 +8,8 @@ import type { SignContext } from '../backend.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { ANSWERS } from '../pkcs11/host-protocol.ts';
 import { readPrivateSecret } from '../secret-file.ts';
+import { libraryWarnings } from './library.ts';
+import { parseYubicoVersion } from './versions.ts';
 
 /** Yubico's, the same on every new YubiKey; published, no secret. */
 const FACTORY_KEY = '010203040506070801020304050607080102030405060708';
@@ -24,11 +26,27 @@ export async function obtainManagementKey(
   access: TokenAccess,
   file: string | undefined,
 ): Promise<Secret> {
-  if (file !== undefined) return checked(await readPrivateSecret(file, 'management_key_file'), file);
+  if (file !== undefined) {
+    return await tried(checked(await readPrivateSecret(file, 'management_key_file'), file), access);
+  }
   const factory = Secret.fromText(FACTORY_KEY);
   if (await isRight(factory, access)) return factory;
   factory.dispose();
-  return await ask(context, access);
+  return await tried(await ask(context, access), access);
+}
+
+/** @throws {SignetError} PIN_INCORRECT */
+async function tried(key: Secret, access: TokenAccess): Promise<Secret> {
+  if (await isRight(key, access)) return key;
+  key.dispose();
+  throw new SignetError('PIN_INCORRECT', `${access.connection.name} refused the management key`, {
+    hint: whatLibraryLacks(access) ?? 'it has no tries to lose: give the right one',
+  });
+}
+
+/** Before version 2.3 the library refuses AES keys as if they were wrong. */
+function whatLibraryLacks({ connection: { last } }: TokenAccess): string | undefined {
+  return last && libraryWarnings(parseYubicoVersion(last.library.version))[0];
 }
 
 async function isRight(key: Secret, { connection, login }: TokenAccess): Promise<boolean> {
@@ -43,13 +61,16 @@ async function isRight(key: Secret, { connection, login }: TokenAccess): Promise
   }
 }
 
-async function ask({ interaction, signal }: SignContext, { connection, login }: TokenAccess): Promise<Secret> {
+async function ask({ interaction, signal }: SignContext, access: TokenAccess): Promise<Secret> {
+  const { connection, login } = access;
   const token = login.identityOf(await connection.attach());
   const question = { token, secret: 'management-key', isNew: false, triesLeft: undefined, key: undefined } as const;
   const answer = await interaction?.pin(question, signal);
   if (answer !== undefined) return checked(answer, 'what was given');
   throw new SignetError('PIN_REQUIRED', `the management key of ${connection.name} is needed`, {
-    hint: 'it is not the factory key: put it, in hex, into a file and name that as management_key_file of the token',
+    hint:
+      whatLibraryLacks(access) ??
+      'it is not the factory key: put it, in hex, into a file and name that as management_key_file of the token',
   });
 }
 

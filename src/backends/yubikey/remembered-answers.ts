@@ -1,6 +1,7 @@
 /** One question per secret and operation: what makes a key needs PIN and management key several times over. */
 import type { Secret } from '../../crypto/secret.ts';
 import type { Interaction, PinQuestion, SignContext, TokenSecret } from '../backend.ts';
+import { withInteraction } from './with-interaction.ts';
 
 /**
  * A person's answers, kept for one operation that ends with the first one that is refused: an answer that is given again
@@ -13,10 +14,7 @@ export class RememberedAnswers implements Disposable {
   around(context: SignContext): SignContext {
     const { interaction } = context;
     if (interaction === undefined) return context;
-    return {
-      ...context,
-      interaction: { ...bind(interaction), pin: (question, signal) => this.#pin(interaction, question, signal) },
-    };
+    return withInteraction(context, { pin: (question, signal) => this.#pin(interaction, question, signal) });
   }
 
   [Symbol.dispose](): void {
@@ -32,13 +30,4 @@ export class RememberedAnswers implements Disposable {
     if (answer !== undefined) this.#answers.set(question.secret, answer.clone());
     return answer;
   }
-}
-
-function bind(interaction: Interaction): Interaction {
-  return {
-    passphrase: (...args) => interaction.passphrase(...args),
-    newPassphrase: (...args) => interaction.newPassphrase(...args),
-    pin: (...args) => interaction.pin(...args),
-    touch: (...args) => interaction.touch(...args),
-  };
 }

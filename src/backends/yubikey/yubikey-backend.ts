@@ -29,6 +29,7 @@ import type { KeyPlace, TokenHooks } from '../pkcs11/hooks.ts';
 import type { Owner } from '../pkcs11/label.ts';
 import { Pkcs11Backend, type Pkcs11Options } from '../pkcs11/pkcs11-backend.ts';
 import type { AttachedToken } from '../pkcs11/token-connection.ts';
+import { CachedTouch } from './cached-touch.ts';
 import { deviceOf, KeyDescriptions, verifyAttestationOf } from './key-description.ts';
 import { obtainManagementKey } from './management-key.ts';
 import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
@@ -40,6 +41,7 @@ import { nameOfYubikey } from './uri.ts';
 import { UsbEvents } from './usb-events.ts';
 import { vacateSlot } from './vacancy.ts';
 import { parseYubicoVersion } from './versions.ts';
+import { YubikeyTokenManager } from './yubikey-token-manager.ts';
 
 export interface YubikeyOptions extends Omit<Pkcs11Options, 'uri' | 'backendName' | 'hooks' | 'name'> {
   /** Decimal, as printed on the device; undefined: the only one that is plugged in. */
@@ -68,6 +70,7 @@ export class YubikeyBackend implements KeyBackend {
   readonly #authorities: AttestationAuthorities | undefined;
   readonly #requireAttestation: readonly string[];
   readonly #now: () => Date;
+  readonly #touches = new CachedTouch();
   readonly #presence: Presence;
   readonly #usb: UsbEvents;
   /** What changes slots: one operation at a time, because each is several requests. */
@@ -134,7 +137,10 @@ export class YubikeyBackend implements KeyBackend {
     this.#presence = new Presence({
       look: () => base.look(),
       isThere: base.connection.attached !== undefined,
-      onChange: (isThere) => onEvent(`${base.location} ${isThere ? 'is there' : 'was taken out'}`),
+      onChange: (isThere) => {
+        if (!isThere) this.#touches.forget();
+        onEvent(`${base.location} ${isThere ? 'is there' : 'was taken out'}`);
+      },
     });
     this.#usb = new UsbEvents({
       env,
@@ -142,7 +148,7 @@ export class YubikeyBackend implements KeyBackend {
       onEvent: () => void this.#presence.hint(),
       onState: (what) => onEvent(what),
     });
-    this.token = base.token;
+    this.token = new YubikeyTokenManager(base.token, { connection: base.connection, login: base.login });
     this.unlocker = base.unlocker;
     this.generator = {
       get algorithms() {
@@ -203,8 +209,11 @@ export class YubikeyBackend implements KeyBackend {
     return this.#base.publicKey(keyId);
   }
 
-  sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
-    return this.#base.sign(keyId, input, context);
+  async sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
+    const key = await this.#base.find(keyId);
+    const signature = await this.#base.sign(keyId, input, this.#touches.contextFor(key, context));
+    if (key?.device?.touchPolicy === 'cached') this.#touches.noteSigned(keyId);
+    return signature;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -266,7 +275,7 @@ export class YubikeyBackend implements KeyBackend {
 
   async #certify(keyId: KeyId, owner: Owner, context: SignContext) {
     const publicKey = await this.#base.publicKey(keyId);
-    const sign = (input: SignInput) => this.#base.sign(keyId, input, context);
+    const sign = (input: SignInput) => this.sign(keyId, input, context);
     const { der } = await buildOwnerCertificate(owner, publicKey, this.#now(), sign);
     await required(this.#base.certifier).putCertificate(keyId, der, context);
     await this.#base.refresh();
