@@ -105,6 +105,7 @@ export class HostToken {
     const name = { id: Buffer.from(key.ckaId, 'base64'), label: Buffer.from(key.label, 'base64') };
     const numbers = publicValues(key);
     const { cryptoki, handle, profile } = this.session;
+    const refused = new Set<number>(profile.refusedAtImport.map((attribute) => CKA[attribute]));
     return this.session.asWriter(soPin, () => {
       const publicKey = profile.importsPublicHalf
         ? cryptoki.create(handle, [
@@ -116,8 +117,9 @@ export class HostToken {
       try {
         const privateKey = cryptoki.create(handle, [
           ...keyClass(CKO.PRIVATE_KEY, key.keyType),
-          ...numbers.filter(([type]) => type !== CKA.EC_POINT),
-          ...privateValues(key.keyType, parts),
+          ...[...numbers, ...privateValues(key.keyType, parts)].filter(
+            ([type]) => type !== CKA.EC_POINT && !refused.has(type),
+          ),
           ...privateTemplate(name, profile.refusedAtImport),
         ]);
         return publicKey === undefined ? { ...key, hasPrivate: true } : this.#pairFacts(publicKey, privateKey);

@@ -15,7 +15,10 @@ export type OptionalAttribute =
   | 'DECRYPT'
   | 'UNWRAP'
   | 'DERIVE'
-  | 'LABEL';
+  | 'LABEL'
+  /** Of RSA keys that are imported. */
+  | 'MODULUS'
+  | 'PRIVATE_EXPONENT';
 
 export interface ModuleProfile {
   /** As in docs/tokens.md. */
@@ -147,7 +150,7 @@ const ROWS: readonly ProfileRow[] = [
     ckaId: 'place',
     keepsLabels: false,
     refusedAtGeneration: ['EXTRACTABLE'],
-    refusedAtImport: ['PRIVATE', 'EXTRACTABLE', 'SIGN', 'DECRYPT', 'UNWRAP'],
+    refusedAtImport: ['PRIVATE', 'EXTRACTABLE', 'SIGN', 'DECRYPT', 'UNWRAP', 'MODULUS', 'PRIVATE_EXPONENT'],
     imports: ['ecdsa', 'rsa'],
     importsPublicHalf: false,
     writesAs: 'so',

@@ -175,6 +175,8 @@ export class TokenSession {
     try {
       this.cryptoki.login(this.#anchor, user, pin);
     } catch (error) {
+      // What a YubiKey's module says to a PIN of another length than PIV's.
+      if (ckrOf(error) === CKR.ARGUMENTS_BAD) throw this.#unfit(error);
       throw this.pinFailure(error, 'login', user === CKU.SO ? 'so' : 'user');
     }
     this.#epoch++;
@@ -190,6 +192,13 @@ export class TokenSession {
   }
 
   /** A module that does not even list its slots has failed; otherwise it is the token that went. */
+  #unfit(cause: unknown): SignetError {
+    return new SignetError('PIN_INCORRECT', `login on ${this.name} failed (CKR_ARGUMENTS_BAD)`, {
+      hint: 'the PIN has a length that no PIN of this token has: no try was spent',
+      cause,
+    });
+  }
+
   /** After an unexpected answer. */
   #staysThere(ckr: number | undefined): boolean {
     const until = ckr === CKR.DEVICE_ERROR ? performance.now() + this.profile.listsPulledForMs : 0;

@@ -227,8 +227,18 @@ export class YubikeyBackend implements KeyBackend {
     return this.#turn(async () => {
       throwIfCancelled(context);
       using answers = new RememberedAnswers();
-      return await change(answers.around(context));
+      try {
+        return await change(answers.around(context));
+      } finally {
+        await this.#loginAgain();
+      }
     });
+  }
+
+  /** Writing ended the user's login; where nobody has to be asked, keys go on being open. */
+  async #loginAgain(): Promise<void> {
+    const { connection, login } = this.#base;
+    if (connection.attached !== undefined) await login.loginAtAttachment(connection.attached);
   }
 
   async #generate(request: KeyRequest, context: SignContext) {
