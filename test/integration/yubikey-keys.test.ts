@@ -2,10 +2,14 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { KeyInfo } from '../../src/backends/backend.ts';
 import type { YubikeyBackend } from '../../src/backends/yubikey/yubikey-backend.ts';
+import type { AttestationAuthorities } from '../../src/crypto/attestation-authorities.ts';
+import { certificatePem } from '../../src/crypto/certificate.ts';
+import { PrivateKey } from '../../src/crypto/private-key.ts';
 import { verifySignature } from '../../src/crypto/public-key.ts';
+import { buildSlotCertificate } from '../../src/crypto/root-certificate.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { runProgram } from '../support/processes.ts';
 import { FACTORY_PIN, type YubikeyHome, yubikeyHome } from '../support/yubikey-home.ts';
@@ -155,6 +159,105 @@ test('a key gets another role and GUN', async () => {
   expect(await backend.relabeller.relabel(keyId, owner, CONTEXT)).toMatchObject({ keyId, ...owner });
   expect(await backend.find(keyId)).toMatchObject(owner);
 });
+
+test('PIN and touch policies are those that were asked for, as the card itself says', async () => {
+  await using backend = await open();
+  const asked = { slot: '9c', pinPolicy: 'once', touchPolicy: 'cached' } as const;
+  const key = await backend.generator.generate({ ...ROOT, device: asked }, CONTEXT);
+  expect(key).toMatchObject({
+    needs: { touch: true },
+    device: { ...asked, attested: true },
+    role: 'root',
+    gun: 'registry.example.com/team/app',
+  });
+  const card = (await home.yubikeys.card().status()).keys.find(({ slot }) => slot === 0x9c);
+  expect(card).toMatchObject({ pinPolicy: 'once', touchPolicy: 'cached', origin: 'generated' });
+  const signature = await backend.sign(key.keyId, { message }, CONTEXT);
+  expect(verifySignature(key.publicKey, message, signature)).toBe(true);
+});
+
+test('without a library or a tool that can set policies, no key is made', async () => {
+  const env = { ...home.yubikeys.env, PATH: '/nowhere' };
+  await using backend = await home.open({ pinFile: await home.pinFile(FACTORY_PIN), env });
+  expect(
+    await outcomeOf(backend.generator.generate({ ...ROOT, device: { touchPolicy: 'always' } }, CONTEXT)),
+  ).toMatchObject({
+    code: 'UNSUPPORTED',
+    message: 'PIN and touch policies need libykcs11 2.3 or yubico-piv-tool, which is not installed',
+  });
+  expect(await keysOf(backend)).toEqual([]);
+});
+
+describe('attestation', () => {
+  test('is the chain from the key to the root of the card', async () => {
+    await using backend = await open();
+    const { keyId } = await backend.generator.generate(ROOT, CONTEXT);
+    const { chain, root, device } = await backend.attester.attest(keyId, CONTEXT);
+    expect(device).toMatchObject({ slot: '9c', attested: true, firmware: '5.4.3' });
+    expect(root).toBe(home.authorities.roots[0]?.subject.text);
+    const [leaf, attester] = chain.map((der) => certificatePem({ der }));
+    await writeFile(join(home.directory, 'leaf.pem'), leaf ?? '');
+    await writeFile(join(home.directory, 'f9.pem'), attester ?? '');
+    await writeFile(join(home.directory, 'root.pem'), home.yubikeys.attestationRoot.pem);
+    const files = ['root.pem', 'f9.pem', 'leaf.pem'].map((name) => join(home.directory, name));
+    const [rootFile = '', attesterFile = '', leafFile = ''] = files;
+    expect(await openssl('verify', '-CAfile', rootFile, '-untrusted', attesterFile, leafFile)).toContain('OK');
+  });
+
+  test('is believed from chosen authorities only, and shown without any', async () => {
+    const pinFile = await home.pinFile(FACTORY_PIN);
+    await using without = await home.open({ pinFile });
+    const { keyId, device } = await without.generator.generate(ROOT, CONTEXT);
+    expect(device).not.toHaveProperty('attested');
+    expect(device).toMatchObject({ touchPolicy: 'never', pinPolicy: 'always' });
+    expect(await without.attester.attest(keyId, CONTEXT)).toMatchObject({ root: '', chain: { length: 2 } });
+    await without[Symbol.asyncDispose]();
+
+    await using other = await home.open({ pinFile, authorities: await strangers() });
+    expect((await other.find(keyId))?.device?.attested).toBe(false);
+    expect(await outcomeOf(other.attester.attest(keyId, CONTEXT))).toMatchObject({ code: 'INTEGRITY' });
+  });
+
+  test('that is required and not to be had leaves no key', async () => {
+    const authorities = await strangers();
+    await using backend = await home.open({
+      pinFile: await home.pinFile(FACTORY_PIN),
+      authorities,
+      requireAttestation: ['root'],
+    });
+    expect(await outcomeOf(backend.generator.generate(ROOT, CONTEXT))).toMatchObject({
+      code: 'PERMISSION_DENIED',
+      message:
+        'keys for the role root on yubikey: must be attested as made on it, and the new key could not be; it was removed',
+    });
+    expect(await keysOf(backend)).toEqual([]);
+    expect((await backend.generator.generate({ ...ROOT, role: 'targets' }, CONTEXT)).role).toBe('targets');
+    const { privateKey } = generateKeyPairSync('ec', {
+      namedCurve: 'P-256',
+      publicKeyEncoding: { format: 'der', type: 'spki' },
+      privateKeyEncoding: { format: 'der', type: 'pkcs8' },
+    });
+    expect(await outcomeOf(backend.importer.import(privateKey, { role: 'root', gun: '' }, CONTEXT))).toMatchObject({
+      code: 'PERMISSION_DENIED',
+    });
+  });
+
+  test('that is required is there for a key that was made on the card', async () => {
+    await using backend = await home.open({
+      pinFile: await home.pinFile(FACTORY_PIN),
+      authorities: home.authorities,
+      requireAttestation: ['root'],
+    });
+    expect((await backend.generator.generate(ROOT, CONTEXT)).device?.attested).toBe(true);
+  });
+});
+
+/** Authorities that attest nothing here. */
+async function strangers(): Promise<AttestationAuthorities> {
+  using key = await PrivateKey.generate('ecdsa');
+  const options = { publicKey: key.publicKey, notBefore: new Date(), commonName: 'somebody' };
+  return { roots: [await buildSlotCertificate(options, (input) => key.sign(input))], intermediates: [] };
+}
 
 async function openssl(...args: readonly string[]): Promise<string> {
   const { ending, stdout, stderr } = await runProgram('openssl', args, { env: { PATH: process.env['PATH'] ?? '' } });

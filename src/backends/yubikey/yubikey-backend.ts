@@ -4,7 +4,7 @@
  */
 import pLimit from 'p-limit';
 import type { AttestationAuthorities } from '../../crypto/attestation-authorities.ts';
-import type { KeyId } from '../../crypto/key-id.ts';
+import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
 import type { PublicKey } from '../../crypto/public-key.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
 import { SignetError } from '../../errors.ts';
@@ -26,6 +26,7 @@ import type {
 } from '../backend.ts';
 import { throwIfCancelled } from '../cancellation.ts';
 import type { KeyPlace, TokenHooks } from '../pkcs11/hooks.ts';
+import { kindOf } from '../pkcs11/key-kinds.ts';
 import type { Owner } from '../pkcs11/label.ts';
 import { Pkcs11Backend, type Pkcs11Options } from '../pkcs11/pkcs11-backend.ts';
 import type { AttachedToken } from '../pkcs11/token-connection.ts';
@@ -33,6 +34,7 @@ import { CachedTouch } from './cached-touch.ts';
 import { deviceOf, KeyDescriptions, verifyAttestationOf } from './key-description.ts';
 import { obtainManagementKey } from './management-key.ts';
 import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
+import { generateWithTool } from './piv-tool.ts';
 import { Presence } from './presence.ts';
 import { RememberedAnswers } from './remembered-answers.ts';
 import { buildOwnerCertificate, ownerUri } from './slot-certificate.ts';
@@ -70,6 +72,7 @@ export class YubikeyBackend implements KeyBackend {
   readonly #authorities: AttestationAuthorities | undefined;
   readonly #requireAttestation: readonly string[];
   readonly #now: () => Date;
+  readonly #env: NodeJS.ProcessEnv;
   readonly #touches = new CachedTouch();
   readonly #presence: Presence;
   readonly #usb: UsbEvents;
@@ -134,6 +137,7 @@ export class YubikeyBackend implements KeyBackend {
     this.#requireAttestation = options.requireAttestation ?? [];
     this.#now = options.now ?? currentTime;
     const { onEvent, env = {}, usbWatcher: entry } = options;
+    this.#env = env;
     this.#presence = new Presence({
       look: () => base.look(),
       isThere: base.connection.attached !== undefined,
@@ -247,9 +251,30 @@ export class YubikeyBackend implements KeyBackend {
     await this.#base.refresh();
     // The PIN comes first: without it the key would be made and could not sign its own certificate.
     (await this.#base.login.login(context))?.dispose();
-    // A home without choices refuses them; this one always has some.
-    const { keyId } = await this.#base.generator.generate({ ...request, device: request.device ?? {} }, context);
+    const keyId =
+      (await this.#generateWithTool(request, context)) ?? (await this.#generateWithLibrary(request, context));
     return await this.#finish(keyId, { role, gun }, context);
+  }
+
+  async #generateWithLibrary(request: KeyRequest, context: SignContext): Promise<KeyId> {
+    // A home without choices refuses them; this one always has some.
+    return (await this.#base.generator.generate({ ...request, device: request.device ?? {} }, context)).keyId;
+  }
+
+  /** @returns Undefined if the library can do it by itself. */
+  async #generateWithTool(request: KeyRequest, context: SignContext): Promise<KeyId | undefined> {
+    const { connection, login } = this.#base;
+    const { device = {} } = request;
+    const attached = await connection.attach();
+    const slot = await chooseSlot(device, (candidate) => this.#descriptions.isFree(attached, candidate));
+    const policies = policiesBeside(slot, device);
+    if (policyAttributes(policies, parseYubicoVersion(attached.library.version)) !== undefined) return undefined;
+    using key = await obtainManagementKey(context, { connection, login }, this.#managementKeyFile);
+    // What the library knows of the slot is not true any more afterwards.
+    await connection.release();
+    const { facts: token } = attached;
+    const generation = { slot, kind: kindOf(request), policies, token, env: this.#env };
+    return keyIdOf(await generateWithTool(generation, key));
   }
 
   /** Gives a new key the certificate that keeps its owner. A key that cannot have one is taken away again. */
@@ -328,11 +353,6 @@ async function placeOf(
   const library = parseYubicoVersion(token.library.version);
   const slot = await chooseSlot(device, isFree);
   const extra = policyAttributes(policiesBeside(slot, device), library);
-  if (extra === undefined) {
-    throw new SignetError('UNSUPPORTED', `libykcs11 ${library?.join('.')} cannot set PIN and touch policies`, {
-      hint: 'install version 2.3 or later',
-    });
-  }
   return { ckaId: ckaIdOfSlot(slot), extra };
 }
 
