@@ -7,8 +7,10 @@ import type { KeyInfo } from '../../src/backends/backend.ts';
 import type { YubikeyBackend, YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
 import { verifySignature } from '../../src/crypto/public-key.ts';
 import { Secret } from '../../src/crypto/secret.ts';
+import { waitFor } from '../support/conditions.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { type PinPerson, pinPerson } from '../support/pin-person.ts';
+import { runProgram } from '../support/processes.ts';
 import type { CardSettings } from '../support/virtual-yubikey/card/settings.ts';
 import {
   FACTORY_MANAGEMENT_KEY,
@@ -322,6 +324,106 @@ describe('touch', () => {
     await expectSigns(backend, key, person.context);
     expect((await tries()).failures).toBe(0);
   });
+});
+
+test('a key that wants the PIN each time gets it in every slot', async () => {
+  await start({ keys: [{ slot: 0x9a, certificate: 'root', pinPolicy: 'always' }] });
+  await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+  const key = await keyIn(backend, '9a');
+  expect(key.device?.pinPolicy).toBe('always');
+  for (let i = 0; i < 3; i++) await expectSigns(backend, key);
+  expect((await tries()).failures).toBe(0);
+});
+
+test('a new key that wants a touch asks for it when it signs its certificate', async () => {
+  await start({ keys: [] });
+  await using backend = await open();
+  const person = pinPerson(() => FACTORY_PIN);
+  await card().setTouch('wait');
+  const making = backend.generator.generate({ ...ROOT, device: { touchPolicy: 'always' } }, person.context);
+  await card().untilAwaitingTouch();
+  expect(person.touches).toMatchObject({ count: 1, pending: 1 });
+  await card().touch();
+  expect((await making).device).toMatchObject({ slot: '9c', touchPolicy: 'always' });
+  expect(person.questions.map(({ secret }) => secret)).toEqual(['pin']);
+});
+
+test('a new key that is not touched in time is taken away again', async () => {
+  await start({ keys: [] });
+  await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+  await card().setTouch('deny');
+  const making = backend.generator.generate({ ...ROOT, device: { touchPolicy: 'always' } }, CONTEXT);
+  expect(await outcomeOf(making)).toMatchObject({ code: 'TOUCH_TIMEOUT' });
+  expect(await backend.count()).toBe(0);
+});
+
+describe('a YubiKey that is let go of', () => {
+  beforeEach(() => start());
+
+  test('is free for other programs until it is used again', async () => {
+    await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+    const key = await keyIn(backend, '9a');
+    await expectSigns(backend, key);
+    const { hostPid } = backend;
+    await backend.token.release();
+    expect(backend.hostPid).toBeUndefined();
+    expect(() => process.kill(hostPid ?? 0, 0)).toThrow('ESRCH');
+    expect(await backend.health()).toEqual({ ready: true });
+    expect(await backend.find(key.keyId)).toEqual(key);
+    expect(backend.hostPid).toBeUndefined();
+    await expectSigns(backend, key);
+    expect(backend.hostPid).toBeDefined();
+  });
+
+  test('after a time without use is found again, too', async () => {
+    await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN), idleReleaseMs: 200 });
+    const key = await keyIn(backend, '9a');
+    await waitFor('the YubiKey to be let go of', () => backend.hostPid === undefined);
+    await expectSigns(backend, key);
+    expect((await tries()).failures).toBe(0);
+  });
+
+  test('asks for a PIN that a person had given again', async () => {
+    await using backend = await open({ pinCacheMs: 60_000 });
+    const person = pinPerson(() => FACTORY_PIN);
+    const key = await keyIn(backend, '9a');
+    await expectSigns(backend, key, person.context);
+    await backend.token.release();
+    await expectSigns(backend, key, person.context);
+    expect(person.questions.length).toBe(2);
+  });
+});
+
+test("Notary's keys are found as it left them: the role is the certificate's name, and root where it says nothing", async () => {
+  await start({
+    keys: [
+      { slot: 0x9c, certificate: 'root' },
+      { slot: 0x9a, certificate: 'somebody at example.com' },
+      { slot: 0x9d, certificate: 'targets/releases' },
+      { slot: 0x82 },
+    ],
+  });
+  await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+  const found: Record<string, string> = {};
+  for await (const key of backend.list()) {
+    found[key.device?.slot ?? ''] = key.role;
+    expect(key.gun).toBe('');
+    await expectSigns(backend, key);
+  }
+  expect(found).toEqual({ '9c': 'root', '9a': 'root', '9d': 'targets/releases', '82': 'root' });
+});
+
+test('another program that selects the card in between costs neither a signature nor a try', async () => {
+  await start();
+  await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+  const key = await keyIn(backend, '9a');
+  for (let i = 0; i < 3; i++) {
+    await expectSigns(backend, key);
+    const { ending } = await runProgram('yubico-piv-tool', ['-a', 'status'], { env: home.yubikeys.env });
+    expect(ending).toBe(0);
+  }
+  await expectSigns(backend, key);
+  expect((await tries()).failures).toBe(0);
 });
 
 test('an imported key goes to the next free slot', async () => {
