@@ -1,34 +1,42 @@
 /** What is known about the keys of one YubiKey beside their public halves. */
 
 import type { AttestationAuthorities } from '../../crypto/attestation-authorities.ts';
+import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
 import { type PublicKey, publicKeysEqual } from '../../crypto/public-key.ts';
-import { verifyYubiKeyAttestation, type YubiKeyAttestation } from '../../crypto/yubikey-attestation.ts';
+import type { YubiKeyAttestation } from '../../crypto/yubikey-attestation.ts';
 import { type FirmwareVersion, weaknessesOf } from '../../crypto/yubikey-weaknesses.ts';
 import { SignetError } from '../../errors.ts';
-import type { KeyDevice, KeyInfo, PinPolicy } from '../backend.ts';
+import type { KeyInfo } from '../backend.ts';
 import type { KeyFacts } from '../pkcs11/host-protocol.ts';
+import { decodeAttributes, publicKeyFromAttributes } from '../pkcs11/public-object.ts';
 import type { AttachedToken } from '../pkcs11/token-connection.ts';
+import { toPinPolicy, verifyAttestationOf } from './attested-device.ts';
+import type { KeyRecord, KeyRecords } from './key-records.ts';
 import { checkLibraryVersion } from './library.ts';
 import { ATTESTATION_SLOT, type PivSlot, slotOfCkaId } from './piv-slots.ts';
-import { isCertificateOf, marksVacancy, ownerOf } from './slot-certificate.ts';
+import { conventionalOwner, isCertificateOf, marksVacancy, recordedOwner } from './slot-certificate.ts';
 import { readSlot, type SlotContents } from './slot-contents.ts';
 import { formatVersion, parseYubicoVersion } from './versions.ts';
 
 export interface KeyDescriptionsOptions {
   /** Whose attestations are believed; undefined: they are shown, and nothing is said about whether they are true. */
   readonly authorities: AttestationAuthorities | undefined;
+  /** What is remembered beside what the device tells. */
+  readonly records: KeyRecords;
   /** For the dates of certificates. */
   readonly now: () => Date;
 }
 
 export class KeyDescriptions {
   readonly #options: KeyDescriptionsOptions;
+  readonly #records: KeyRecords;
   #slots = new Map<PivSlot, SlotContents>();
   #serial = '';
   #firmware: FirmwareVersion | undefined;
 
   constructor(options: KeyDescriptionsOptions) {
     this.#options = options;
+    this.#records = options.records;
   }
 
   /** Reads the slots of all keys. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
@@ -42,6 +50,27 @@ export class KeyDescriptions {
     this.#slots = slots;
     this.#serial = token.facts.serial;
     this.#firmware = parseYubicoVersion(token.facts.firmware);
+    await this.#remember(keys);
+  }
+
+  /** The device is right about what it tells; of keys that it still has, older knowledge is kept. */
+  async #remember(keys: readonly KeyFacts[]): Promise<void> {
+    const known = await this.#records.load(this.#serial);
+    const records = new Map<KeyId, KeyRecord>();
+    for (const facts of keys) {
+      const slot = slotOf(facts);
+      const publicKey = publicKeyOrNone(facts);
+      if (slot === undefined || publicKey === undefined) continue;
+      const contents = this.#slots.get(slot);
+      const certificate = certificateOf(contents, publicKey);
+      if (marksVacancy(certificate)) continue;
+      const keyId = keyIdOf(publicKey);
+      const before = known.get(keyId);
+      const chain = claimsOf(contents, publicKey, this.#serial) === undefined ? [] : (contents?.chain ?? []);
+      const owner = recordedOwner(certificate) ?? before?.owner;
+      records.set(keyId, { slot, owner, chain: isStillShown(before?.chain, chain) ? before.chain : chain });
+    }
+    await this.#records.save(this.#serial, records);
   }
 
   /** Whether there is nothing in a slot, or what stands in the place of a key that was removed. */
@@ -66,7 +95,7 @@ export class KeyDescriptions {
     const attested = this.#isAttested(contents, publicKey);
     return {
       ...info,
-      ...ownerOf(certificate),
+      ...(recordedOwner(certificate) ?? this.#records.get(info.keyId)?.owner ?? conventionalOwner(certificate)),
       needs: { ...info.needs, touch: touchPolicy !== undefined && touchPolicy !== 'never' },
       device: {
         ...device,
@@ -78,13 +107,6 @@ export class KeyDescriptions {
         ...(attested === undefined ? {} : { attested }),
       },
     };
-  }
-
-  /** The attestation of a key and the certificate behind it; undefined if the YubiKey has none. */
-  chainOf({ publicKey, device }: KeyInfo): readonly Uint8Array[] | undefined {
-    const contents = device?.slot === undefined ? undefined : this.#slots.get(device.slot);
-    if (publicKey === undefined || claimsOf(contents, publicKey, this.#serial) === undefined) return undefined;
-    return contents?.chain.length === 0 ? undefined : contents?.chain;
   }
 
   #isAttested(contents: SlotContents | undefined, publicKey: PublicKey): boolean | undefined {
@@ -101,38 +123,20 @@ export class KeyDescriptions {
   }
 }
 
-/**
- * Verifies that a YubiKey with this serial number made this very key.
- *
- * @throws {SignetError} INTEGRITY with the reason, INVALID_ARGUMENT
- */
-export function verifyAttestationOf(
-  publicKey: PublicKey,
-  serial: string,
-  chain: readonly Uint8Array[],
-  authorities: AttestationAuthorities,
-  at: Date,
-): YubiKeyAttestation {
-  const attestation = verifyYubiKeyAttestation(chain, { at, authorities });
-  if (!publicKeysEqual(attestation.publicKey, publicKey)) {
-    throw new SignetError('INTEGRITY', 'the attestation is not trusted: it is of another key');
-  }
-  if (attestation.serial !== undefined && String(attestation.serial) !== serial) {
-    throw new SignetError('INTEGRITY', 'the attestation is not trusted: it is of another YubiKey');
-  }
-  return attestation;
+/** Each attestation of a key is another certificate, and says the same as long as the key in f9 is the same. */
+function isStillShown<T extends readonly Uint8Array[]>(before: T | undefined, now: readonly Uint8Array[]): before is T {
+  const [leaf, attester] = before ?? [];
+  if (leaf === undefined || attester === undefined) return false;
+  return now[1] === undefined || Buffer.compare(attester, now[1]) === 0;
 }
 
-/** What an attestation says, in the port's words. */
-export function deviceOf(device: KeyDevice, { firmware, pinPolicy, touchPolicy, weaknesses }: YubiKeyAttestation) {
-  return {
-    ...device,
-    firmware: formatVersion(firmware),
-    pinPolicy: toPinPolicy(pinPolicy),
-    touchPolicy,
-    attested: true,
-    warnings: weaknesses.map(({ id, summary }) => `${id}: ${summary}`),
-  } satisfies KeyDevice;
+function publicKeyOrNone(facts: KeyFacts): PublicKey | undefined {
+  try {
+    return publicKeyFromAttributes(decodeAttributes(facts));
+  } catch (error) {
+    if (error instanceof SignetError) return undefined; // told by the index
+    throw error;
+  }
 }
 
 function slotOf({ ckaId }: KeyFacts): PivSlot | undefined {
@@ -150,11 +154,6 @@ function claimsOf(contents: SlotContents | undefined, publicKey: PublicKey, seri
   const claims = contents?.claims;
   if (claims === undefined || !publicKeysEqual(claims.publicKey, publicKey)) return undefined;
   return claims.serial === undefined || String(claims.serial) === serial ? claims : undefined;
-}
-
-/** On a YubiKey Bio a finger takes the place of the PIN; the module asks for the PIN all the same. */
-function toPinPolicy(policy: YubiKeyAttestation['pinPolicy']): PinPolicy {
-  return policy === 'match-once' ? 'once' : policy === 'match-always' ? 'always' : policy;
 }
 
 function warningsOf(

@@ -38,14 +38,27 @@ export function ownerUri(owner: Owner): string {
   throw new SignetError('INVALID_ARGUMENT', `role and GUN do not fit into a certificate on the YubiKey`);
 }
 
-/** Whom a key belongs to. Without a word about it, it is a root key: that is all that Notary kept on YubiKeys. */
-export function ownerOf(certificate: Certificate | undefined): Owner {
-  const isUnknown = { role: 'root', gun: '' };
-  if (certificate === undefined) return isUnknown;
-  const uri = subjectAltNameUris(certificate.extensions).find((candidate) => isLabel(candidate));
-  if (uri !== undefined) return parseLabel(Buffer.from(uri));
-  const { commonName = '' } = certificate.subject;
-  return ROLE.test(commonName) ? { role: commonName, gun: '' } : isUnknown;
+/** Whom a key belongs to, if the certificate is one of ours. */
+export function recordedOwner(certificate: Certificate | undefined): Owner | undefined {
+  const uris = certificate === undefined ? [] : urisOf(certificate);
+  const uri = uris.find((candidate) => isLabel(candidate));
+  return uri === undefined ? undefined : parseLabel(Buffer.from(uri));
+}
+
+/** What a certificate of others says. Without a word about it, it is a root key: all that Notary kept on YubiKeys. */
+export function conventionalOwner(certificate: Certificate | undefined): Owner {
+  const { commonName = '' } = certificate?.subject ?? {};
+  return { role: ROLE.test(commonName) ? commonName : 'root', gun: '' };
+}
+
+/** Names that cannot be read are none. */
+function urisOf({ extensions }: Certificate): readonly string[] {
+  try {
+    return subjectAltNameUris(extensions);
+  } catch (error) {
+    if (error instanceof SignetError) return [];
+    throw error;
+  }
 }
 
 /** For the key that a removed one was overwritten with. @throws {SignetError} whatever `sign` throws */

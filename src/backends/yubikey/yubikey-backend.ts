@@ -9,7 +9,6 @@ import type { PublicKey } from '../../crypto/public-key.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
 import { SignetError } from '../../errors.ts';
 import type {
-  Attestation,
   BackendHealth,
   KeyAttester,
   KeyBackend,
@@ -31,7 +30,8 @@ import type { Owner } from '../pkcs11/label.ts';
 import { Pkcs11Backend, type Pkcs11Options } from '../pkcs11/pkcs11-backend.ts';
 import type { AttachedToken } from '../pkcs11/token-connection.ts';
 import { CachedTouch } from './cached-touch.ts';
-import { deviceOf, KeyDescriptions, verifyAttestationOf } from './key-description.ts';
+import { KeyDescriptions } from './key-description.ts';
+import { KeyRecords } from './key-records.ts';
 import { obtainManagementKey } from './management-key.ts';
 import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
 import { generateWithTool } from './piv-tool.ts';
@@ -43,6 +43,7 @@ import { nameOfYubikey } from './uri.ts';
 import { UsbEvents } from './usb-events.ts';
 import { vacateSlot } from './vacancy.ts';
 import { parseYubicoVersion } from './versions.ts';
+import { YubikeyAttester } from './yubikey-attester.ts';
 import { YubikeyTokenManager } from './yubikey-token-manager.ts';
 
 export interface YubikeyOptions extends Omit<Pkcs11Options, 'uri' | 'backendName' | 'hooks' | 'name'> {
@@ -69,7 +70,6 @@ export class YubikeyBackend implements KeyBackend {
   readonly #base: Pkcs11Backend;
   readonly #descriptions: KeyDescriptions;
   readonly #managementKeyFile: string | undefined;
-  readonly #authorities: AttestationAuthorities | undefined;
   readonly #requireAttestation: readonly string[];
   readonly #now: () => Date;
   readonly #env: NodeJS.ProcessEnv;
@@ -127,15 +127,25 @@ export class YubikeyBackend implements KeyBackend {
       }),
   };
 
-  readonly attester: KeyAttester = { attest: (keyId) => this.#attest(keyId) };
+  readonly attester: KeyAttester;
 
-  private constructor(base: Pkcs11Backend, descriptions: KeyDescriptions, options: YubikeyOptions) {
+  private constructor(
+    base: Pkcs11Backend,
+    descriptions: KeyDescriptions,
+    records: KeyRecords,
+    options: YubikeyOptions,
+  ) {
     this.#base = base;
     this.#descriptions = descriptions;
     this.#managementKeyFile = options.managementKeyFile;
-    this.#authorities = options.authorities;
-    this.#requireAttestation = options.requireAttestation ?? [];
     this.#now = options.now ?? currentTime;
+    this.attester = new YubikeyAttester({
+      home: base,
+      records,
+      authorities: options.authorities,
+      now: this.#now,
+    });
+    this.#requireAttestation = options.requireAttestation ?? [];
     const { onEvent, env = {}, usbWatcher: entry } = options;
     this.#env = env;
     this.#presence = new Presence({
@@ -170,7 +180,9 @@ export class YubikeyBackend implements KeyBackend {
   static async open(options: YubikeyOptions): Promise<YubikeyBackend> {
     const { serial, modulePath, authorities, managementKeyFile, now = currentTime } = options;
     const named = serial === undefined ? {} : { serial };
-    const descriptions = new KeyDescriptions({ authorities, now });
+    const records = new KeyRecords(options.stateDirectory, options.onEvent);
+    if (serial !== undefined) await records.load(serial);
+    const descriptions = new KeyDescriptions({ authorities, now, records });
     const hooks: TokenHooks = {
       prepare: (token, keys) => descriptions.prepare(token, keys),
       describe: (info, facts) => descriptions.describe(info, facts),
@@ -181,7 +193,7 @@ export class YubikeyBackend implements KeyBackend {
     const uri = { ...named, modulePath };
     const name = nameOfYubikey(named);
     const base = await Pkcs11Backend.open({ ...options, uri, name, backendName: 'yubikey', hooks });
-    return new YubikeyBackend(base, descriptions, options);
+    return new YubikeyBackend(base, descriptions, records, options);
   }
 
   get location(): string {
@@ -325,23 +337,6 @@ export class YubikeyBackend implements KeyBackend {
     using key = await obtainManagementKey(context, { connection, login }, this.#managementKeyFile);
     await vacateSlot(slot, { connection, login }, key, this.#now());
     await this.#base.refresh();
-  }
-
-  async #attest(keyId: KeyId): Promise<Attestation> {
-    await this.#base.publicKey(keyId);
-    const key = await this.#base.find(keyId);
-    const chain = key && this.#descriptions.chainOf(key);
-    if (key?.publicKey === undefined || key.device === undefined || chain === undefined) {
-      throw new SignetError('UNSUPPORTED', `key ${keyId} has no attestation: it was not made on ${this.location}`);
-    }
-    if (this.#authorities === undefined) return { chain, root: '', device: key.device };
-    const { serial } = key.device;
-    const attestation = verifyAttestationOf(key.publicKey, serial, chain, this.#authorities, this.#now());
-    return {
-      chain: attestation.chain.slice(0, -1).map(({ der }) => der),
-      root: attestation.chain.at(-1)?.subject.text ?? '',
-      device: deviceOf(key.device, attestation),
-    };
   }
 }
 
