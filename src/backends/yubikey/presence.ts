@@ -2,7 +2,6 @@
  * Whether the YubiKey is there. The module's list of slots is what counts (1 ms, nothing is sent to the card); it is looked
  * at each second, and at once when the USB bus says that something changed.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { SignetError } from '../../errors.ts';
 
 export interface PresenceOptions {
@@ -21,31 +20,42 @@ const HINT_INTERVAL_MS = 100;
 
 export class Presence implements Disposable {
   readonly #options: PresenceOptions;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
   #isThere: boolean;
-  #hint = 0;
+  #isLooking = false;
+  /** Looks that are still to come at short intervals. */
+  #hurried = 0;
   #isDisposed = false;
 
   constructor(options: PresenceOptions) {
     this.#options = options;
     this.#isThere = options.isThere;
-    this.#timer = setInterval(() => void this.#look(), POLL_MS).unref();
+    this.#schedule();
   }
 
-  /** The USB bus changed: looks until the YubiKey came or went, for a few seconds. */
-  async hint(): Promise<void> {
-    const hint = ++this.#hint;
-    const before = this.#isThere;
-    for (let look = 0; look < HINT_LOOKS && hint === this.#hint && !this.#isDisposed; look++) {
-      await this.#look();
-      if (this.#isThere !== before) return;
-      await delay(HINT_INTERVAL_MS, undefined, { ref: false });
-    }
+  /** The USB bus changed: looks now, and again until the YubiKey came or went, for two seconds. */
+  hint(): void {
+    this.#hurried = HINT_LOOKS;
+    if (!this.#isLooking) void this.#turn();
   }
 
   [Symbol.dispose](): void {
     this.#isDisposed = true;
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
+  }
+
+  #schedule(): void {
+    if (this.#isDisposed) return;
+    this.#timer = setTimeout(() => void this.#turn(), this.#hurried > 0 ? HINT_INTERVAL_MS : POLL_MS).unref();
+    this.#hurried = Math.max(this.#hurried - 1, 0);
+  }
+
+  async #turn(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#isLooking = true;
+    await this.#look();
+    this.#isLooking = false;
+    this.#schedule();
   }
 
   async #look(): Promise<void> {
@@ -61,6 +71,7 @@ export class Presence implements Disposable {
   #note(isThere: boolean): void {
     if (this.#isDisposed || this.#isThere === isThere) return;
     this.#isThere = isThere;
+    this.#hurried = 0;
     this.#options.onChange(isThere);
   }
 }

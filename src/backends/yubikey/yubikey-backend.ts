@@ -40,7 +40,7 @@ import { RememberedAnswers } from './remembered-answers.ts';
 import { buildOwnerCertificate, ownerUri } from './slot-certificate.ts';
 import { chooseSlot, policiesBeside, policyAttributes } from './slot-choice.ts';
 import { nameOfYubikey } from './uri.ts';
-import { UsbEvents } from './usb-events.ts';
+import { listenToUsb } from './usb-events.ts';
 import { vacateSlot } from './vacancy.ts';
 import { parseYubicoVersion } from './versions.ts';
 import { YubikeyAttester } from './yubikey-attester.ts';
@@ -75,7 +75,7 @@ export class YubikeyBackend implements KeyBackend {
   readonly #env: NodeJS.ProcessEnv;
   readonly #touches = new CachedTouch();
   readonly #presence: Presence;
-  readonly #usb: UsbEvents;
+  readonly #usb: Disposable;
   /** What changes slots: one operation at a time, because each is several requests. */
   readonly #turn = pLimit(1);
 
@@ -156,12 +156,8 @@ export class YubikeyBackend implements KeyBackend {
         onEvent(`${base.location} ${isThere ? 'is there' : 'was taken out'}`);
       },
     });
-    this.#usb = new UsbEvents({
-      env,
-      entry,
-      onEvent: () => void this.#presence.hint(),
-      onState: (what) => onEvent(what),
-    });
+    const listener = { onEvent: () => this.#presence.hint(), onState: (what: string) => onEvent(what) };
+    this.#usb = listenToUsb(listener, env, entry);
     this.token = new YubikeyTokenManager(base.token, { connection: base.connection, login: base.login });
     this.unlocker = base.unlocker;
     this.generator = {
