@@ -220,6 +220,26 @@ describe('the management key', () => {
     expect(key.device?.slot).toBe('83');
   });
 
+  test('that the YubiKey keeps under its PIN is read from there', async () => {
+    await start({ managementKey: OWN });
+    await write('0x5fff00', '8003810102'); // as ykman marks it
+    await write('0x5fc109', `881a8918${OWN}`);
+    await using backend = await open();
+    const person = pinPerson(({ secret }) => (secret === 'pin' ? FACTORY_PIN : undefined));
+    await backend.generator.generate({ ...ROOT, device: { slot: '82' } }, person.context);
+    expect(person.questions.map(({ secret }) => secret)).toEqual(['pin']);
+    await backend[Symbol.asyncDispose]();
+    await using unattended = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+    await unattended.generator.generate({ ...ROOT, device: { slot: '83', touchPolicy: 'cached' } }, CONTEXT);
+    expect((await tries()).failures).toBe(0);
+  });
+
+  async function write(id: string, hex: string): Promise<void> {
+    const args = ['-a', 'write-object', `--id=${id}`, '-f', 'hex', '-i', '-', `--key=${OWN}`];
+    const { ending, stderr } = await runProgram('yubico-piv-tool', args, { env: home.yubikeys.env, input: `${hex}\n` });
+    expect(ending, stderr).toBe(0);
+  }
+
   test('that is wrong or missing makes no key', async () => {
     await start({ managementKey: OWN });
     await using backend = await open();

@@ -9,6 +9,7 @@ import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { ANSWERS } from '../pkcs11/host-protocol.ts';
 import { readPrivateSecret } from '../secret-file.ts';
 import { libraryWarnings } from './library.ts';
+import { readProtectedKey } from './protected-management-key.ts';
 import { parseYubicoVersion } from './versions.ts';
 
 /** Yubico's, the same on every new YubiKey; published, no secret. */
@@ -16,15 +17,20 @@ const FACTORY_KEY = '010203040506070801020304050607080102030405060708';
 /** AES-128; 3DES and AES-192; AES-256. */
 const HEX_DIGITS = [32, 48, 64];
 
+export interface ManagementKeyOptions {
+  /** With the key in hex, absolute; undefined: the factory's, the one that the YubiKey keeps under its PIN, a person's. */
+  readonly file: string | undefined;
+  readonly env: NodeJS.ProcessEnv;
+}
+
 /**
- * @param file With the key in hex, absolute; undefined: the factory's, or a person's.
  * @returns Hex digits. The caller disposes of it. The user may be logged out.
  * @throws {SignetError} PIN_REQUIRED if nobody has it; CONFIGURATION for a file that is of no use
  */
 export async function obtainManagementKey(
   context: SignContext,
   access: TokenAccess,
-  file: string | undefined,
+  { file, env }: ManagementKeyOptions,
 ): Promise<Secret> {
   if (file !== undefined) {
     return await tried(checked(await readPrivateSecret(file, 'management_key_file'), file), access);
@@ -32,6 +38,8 @@ export async function obtainManagementKey(
   const factory = Secret.fromText(FACTORY_KEY);
   if (await isRight(factory, access)) return factory;
   factory.dispose();
+  const kept = await readProtectedKey(context, access, env);
+  if (kept !== undefined) return await tried(kept, access);
   return await tried(await ask(context, access), access);
 }
 

@@ -1,22 +1,14 @@
-/**
- * yubico-piv-tool, for what Yubico's library does not do before version 2.3: keys with a PIN or touch policy of their own.
- * The management key goes through its standard input; its arguments hold nothing secret.
- */
-import { spawn } from 'node:child_process';
+/** What Yubico's library does not do, or not in every version: keys with policies of their own, data objects. */
 import { createPublicKey } from 'node:crypto';
 import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { DeviceRequest } from '../backend.ts';
-import { moduleEnvironment } from '../pkcs11/child-environment.ts';
 import type { TokenFacts } from '../pkcs11/host-protocol.ts';
 import type { KeyKind } from '../pkcs11/key-kinds.ts';
 import type { PivSlot } from './piv-slots.ts';
+import { runPivTool, TOOL } from './run-piv-tool.ts';
 
-const TOOL = 'yubico-piv-tool';
-/** Making a large RSA key takes minutes; milliseconds. */
-const TIMEOUT_MS = 180_000;
-const MAX_OUTPUT_CHARACTERS = 64 * 1024;
 const ALGORITHMS: Record<KeyKind, string> = {
   'P-256': 'ECCP256',
   'P-384': 'ECCP384',
@@ -43,12 +35,7 @@ export interface ToolGeneration {
  */
 export async function generateWithTool(generation: ToolGeneration, managementKey: Secret): Promise<PublicKey> {
   const { slot, kind, policies, token, env } = generation;
-  // The tool goes by the name of the reader, in which another YubiKey may be by now.
-  const reader = ['--reader', token.slotDescription];
-  const status = await run([...reader, '--action', 'status'], undefined, env);
-  if (/^Serial Number:\s*(\d+)$/m.exec(status.stdout)?.[1] !== token.serial) {
-    throw new SignetError('TOKEN_NOT_PRESENT', `YubiKey ${token.serial} is not in its reader any more`);
-  }
+  const reader = await readerOf(token, env);
   const { pinPolicy, touchPolicy } = policies;
   const args = [
     ...reader,
@@ -57,12 +44,44 @@ export async function generateWithTool(generation: ToolGeneration, managementKey
     ...(touchPolicy === undefined ? [] : [`--touch-policy=${touchPolicy}`]),
     ...['--key', '--stdin-input'],
   ];
-  const { exitCode, stdout, stderr } = await run(args, managementKey, env);
+  const { exitCode, stdout, stderr } = await runPivTool(args, managementKey, env);
   if (exitCode === 0) return publicKeyIn(stdout);
   if (/authentication/i.test(stderr)) {
     throw new SignetError('PIN_INCORRECT', `YubiKey ${token.serial} refused the management key`);
   }
   throw failed(stderr);
+}
+
+/**
+ * Reads one of PIV's data objects.
+ *
+ * @param id As `5fc109`.
+ * @param pin For objects that want it. One try.
+ * @returns Undefined if there is no such object.
+ * @throws {SignetError} UNSUPPORTED without the tool, TOKEN_NOT_PRESENT, PIN_INCORRECT, UNAVAILABLE
+ */
+export async function readObjectWithTool(
+  id: string,
+  { token, env }: Pick<ToolGeneration, 'token' | 'env'>,
+  pin: Secret | undefined,
+): Promise<Buffer | undefined> {
+  const reader = await readerOf(token, env);
+  const verify = pin === undefined ? [] : ['--action', 'verify-pin', '--stdin-input'];
+  const args = [...reader, ...verify, '--action', 'read-object', `--id=0x${id}`, '--format', 'hex'];
+  const { exitCode, stdout, stderr } = await runPivTool(args, pin, env);
+  if (/pin verification failed/i.test(stderr)) {
+    throw new SignetError('PIN_INCORRECT', `YubiKey ${token.serial} refused the PIN`);
+  }
+  const hex = /^(?:[0-9a-f]{2})+$/im.exec(stdout)?.[0];
+  return exitCode === 0 && hex !== undefined ? Buffer.from(hex, 'hex') : undefined;
+}
+
+/** The tool goes by the name of the reader, in which another YubiKey may be by now. */
+async function readerOf({ slotDescription, serial }: ToolGeneration['token'], env: NodeJS.ProcessEnv) {
+  const reader = ['--reader', slotDescription];
+  const { stdout } = await runPivTool([...reader, '--action', 'status'], undefined, env);
+  if (/^Serial Number:\s*(\d+)$/m.exec(stdout)?.[1] === serial) return reader;
+  throw new SignetError('TOKEN_NOT_PRESENT', `YubiKey ${serial} is not in its reader any more`);
 }
 
 function publicKeyIn(stdout: string): PublicKey {
@@ -79,40 +98,4 @@ function failed(output: string): SignetError {
   const [line = ''] = output.trim().split('\n');
   const shown = line.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
   return new SignetError('UNAVAILABLE', `${TOOL} failed${shown === '' ? '' : `: ${shown}`}`);
-}
-
-interface ToolResult {
-  readonly exitCode: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function run(args: readonly string[], secret: Secret | undefined, env: NodeJS.ProcessEnv): Promise<ToolResult> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(TOOL, args, { env: moduleEnvironment(env), stdio: 'pipe', timeout: TIMEOUT_MS });
-    const output = { stdout: '', stderr: '' };
-    for (const stream of ['stdout', 'stderr'] as const) {
-      child[stream].setEncoding('utf8').on('data', (text: string) => {
-        output[stream] = (output[stream] + text).slice(0, MAX_OUTPUT_CHARACTERS);
-      });
-    }
-    child.once('error', (cause: NodeJS.ErrnoException) => reject(notStarted(cause)));
-    child.once('close', (exitCode) => resolve({ exitCode, ...output }));
-    child.stdin.on('error', () => undefined); // it ended without reading; its exit code tells
-    const line = Buffer.alloc((secret?.bytes().byteLength ?? 0) + 1, '\n');
-    line.set(secret?.bytes() ?? []);
-    child.stdin.end(line, () => line.fill(0));
-  });
-}
-
-function notStarted(cause: NodeJS.ErrnoException): SignetError {
-  if (cause.code !== 'ENOENT') return new SignetError('UNAVAILABLE', `${TOOL} cannot be started`, { cause });
-  return new SignetError(
-    'UNSUPPORTED',
-    `PIN and touch policies need libykcs11 2.3 or ${TOOL}, which is not installed`,
-    {
-      hint: 'install either, or make the key without policies of its own',
-      cause,
-    },
-  );
 }

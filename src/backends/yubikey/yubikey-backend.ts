@@ -32,7 +32,7 @@ import type { AttachedToken } from '../pkcs11/token-connection.ts';
 import { CachedTouch } from './cached-touch.ts';
 import { KeyDescriptions } from './key-description.ts';
 import { KeyRecords } from './key-records.ts';
-import { obtainManagementKey } from './management-key.ts';
+import { type ManagementKeyOptions, obtainManagementKey } from './management-key.ts';
 import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
 import { generateWithTool } from './piv-tool.ts';
 import { Presence } from './presence.ts';
@@ -69,7 +69,7 @@ export class YubikeyBackend implements KeyBackend {
   readonly unlocker: KeyUnlocker;
   readonly #base: Pkcs11Backend;
   readonly #descriptions: KeyDescriptions;
-  readonly #managementKeyFile: string | undefined;
+  readonly #managementKey: ManagementKeyOptions;
   readonly #requireAttestation: readonly string[];
   readonly #now: () => Date;
   readonly #env: NodeJS.ProcessEnv;
@@ -137,7 +137,7 @@ export class YubikeyBackend implements KeyBackend {
   ) {
     this.#base = base;
     this.#descriptions = descriptions;
-    this.#managementKeyFile = options.managementKeyFile;
+    this.#managementKey = managementKeyOptions(options);
     this.#now = options.now ?? currentTime;
     this.attester = new YubikeyAttester({
       home: base,
@@ -174,7 +174,7 @@ export class YubikeyBackend implements KeyBackend {
    * @throws {SignetError} CONFIGURATION if the library cannot be loaded, several YubiKeys match, or a file cannot be read
    */
   static async open(options: YubikeyOptions): Promise<YubikeyBackend> {
-    const { serial, modulePath, authorities, managementKeyFile, now = currentTime } = options;
+    const { serial, modulePath, authorities, now = currentTime } = options;
     const named = serial === undefined ? {} : { serial };
     const records = new KeyRecords(options.stateDirectory, options.onEvent);
     if (serial !== undefined) await records.load(serial);
@@ -182,7 +182,7 @@ export class YubikeyBackend implements KeyBackend {
     const hooks: TokenHooks = {
       prepare: (token, keys) => descriptions.prepare(token, keys),
       describe: (info, facts) => descriptions.describe(info, facts),
-      writerPin: (context, access) => obtainManagementKey(context, access, managementKeyFile),
+      writerPin: (context, access) => obtainManagementKey(context, access, managementKeyOptions(options)),
       place: (request, token) => placeOf(request, token, (slot) => descriptions.isFree(token, slot)),
       importPlace: async (token) => ckaIdOfSlot(await chooseSlot({}, (slot) => descriptions.isFree(token, slot))),
     };
@@ -277,7 +277,7 @@ export class YubikeyBackend implements KeyBackend {
     const slot = await chooseSlot(device, (candidate) => this.#descriptions.isFree(attached, candidate));
     const policies = policiesBeside(slot, device);
     if (policyAttributes(policies, parseYubicoVersion(attached.library.version)) !== undefined) return undefined;
-    using key = await obtainManagementKey(context, { connection, login }, this.#managementKeyFile);
+    using key = await obtainManagementKey(context, { connection, login }, this.#managementKey);
     // What the library knows of the slot is not true any more afterwards.
     await connection.release();
     const { facts: token } = attached;
@@ -330,10 +330,14 @@ export class YubikeyBackend implements KeyBackend {
 
   async #vacate(slot: PivSlot, context: SignContext): Promise<void> {
     const { connection, login } = this.#base;
-    using key = await obtainManagementKey(context, { connection, login }, this.#managementKeyFile);
+    using key = await obtainManagementKey(context, { connection, login }, this.#managementKey);
     await vacateSlot(slot, { connection, login }, key, this.#now());
     await this.#base.refresh();
   }
+}
+
+function managementKeyOptions({ managementKeyFile: file, env = {} }: YubikeyOptions): ManagementKeyOptions {
+  return { file, env };
 }
 
 async function placeOf(
