@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 import { AgentClient } from '../../src/client/agent-client.ts';
+import { fromSpki, verifySignature } from '../../src/crypto/public-key.ts';
 import { waitFor } from '../support/conditions.ts';
 import { outcomeOf } from '../support/outcome.ts';
-import { type RunningProgram, startProgram } from '../support/processes.ts';
+import { startProgram } from '../support/processes.ts';
 import { Resources } from '../support/resources.ts';
 import { temporaryDirectory } from '../support/temp.ts';
 import { FACTORY_PIN } from '../support/virtual-yubikey/card/settings.ts';
@@ -25,8 +26,9 @@ afterEach(async () => {
 
 interface Machine {
   readonly yubikeys: VirtualYubikeys;
-  readonly daemon: RunningProgram;
   readonly agent: AgentClient;
+  /** Waits until the daemon's log has it. */
+  logged(text: string): Promise<unknown>;
   keys(): Promise<readonly { readonly role: string; readonly location: string }[]>;
 }
 
@@ -44,6 +46,7 @@ async function start(hasUsb: boolean): Promise<Machine> {
     storage: { backend: 'file', path: 'keys' },
     agent: { socket },
     tokens: [{ uri: `${NAME}?pin-source=file:pin` }],
+    placement: { root: ['yubikey'] },
   };
   await writeFile(configFile, JSON.stringify(config));
   const { command, args } = yubikeys.enter(process.execPath, [SIGNETD, '--config', configFile]);
@@ -53,8 +56,8 @@ async function start(hasUsb: boolean): Promise<Machine> {
   resources.use({ [Symbol.asyncDispose]: async () => agent[Symbol.dispose]() });
   return {
     yubikeys,
-    daemon,
     agent,
+    logged: (text) => waitFor(text, () => daemon.stderr.includes(text) || daemon.stdout.includes(text)),
     keys: async () => {
       const keys = [];
       for await (const { role, location } of agent.listKeys()) keys.push({ role, location });
@@ -64,8 +67,7 @@ async function start(hasUsb: boolean): Promise<Machine> {
 }
 
 test('with a USB bus, a YubiKey is found as soon as it is plugged in, and missed when it is not any more', async () => {
-  const { yubikeys, daemon, keys } = await start(true);
-  const logged = (text: string) => waitFor(text, () => daemon.stderr.includes(text) || daemon.stdout.includes(text));
+  const { yubikeys, logged, keys } = await start(true);
   await logged('the USB bus tells when YubiKeys come and go');
   expect(await outcomeOf(keys())).toMatchObject({ code: 'TOKEN_NOT_PRESENT', message: `no token matches ${NAME}` });
   await yubikeys.usb.plug();
@@ -80,10 +82,27 @@ test('with a USB bus, a YubiKey is found as soon as it is plugged in, and missed
 });
 
 test('without one, it is found all the same', async () => {
-  const { yubikeys, daemon, keys } = await start(false);
-  const logged = (text: string) => waitFor(text, () => daemon.stderr.includes(text) || daemon.stdout.includes(text));
+  const { yubikeys, logged, keys } = await start(false);
   await logged('they are looked for each second');
   await yubikeys.card().insert();
   await logged(`${NAME} is there`);
   expect((await keys()).length).toBe(1);
+});
+
+test('a root key is made on the YubiKey by the placement, and signs', async () => {
+  const { yubikeys, agent, logged } = await start(false);
+  await yubikeys.card().insert();
+  await logged(`${NAME} is there`);
+  const made = await agent.generateKey({ algorithm: 'ecdsa', role: 'root', gun: 'example.com/app' });
+  expect(made).toMatchObject({
+    role: 'root',
+    gun: 'example.com/app',
+    backend: 'yubikey',
+    device: { serial: '12345678', slot: '9c', firmware: '5.4.3', pin_policy: 'always', touch_policy: 'never' },
+  });
+  const message = Buffer.from('root.json');
+  const { bytes } = await agent.getPublicKey(made.key_id);
+  const { signature } = await agent.sign({ key_id: made.key_id, input: 'message', message });
+  expect(verifySignature(fromSpki(bytes), message, signature)).toBe(true);
+  expect((await yubikeys.card().statistics()).pin.failures).toBe(0);
 });
