@@ -30,6 +30,7 @@ export interface KeyRecord {
 
 export interface KeyIndexOptions {
   readonly onUnreadable: (what: string, error: SignetError) => void;
+  readonly prepare?: TokenHooks['prepare'];
   readonly describe?: TokenHooks['describe'];
 }
 
@@ -138,7 +139,10 @@ export class KeyIndex {
     const startedAt = performance.now();
     const ifChanged = onlyChanges && attached === this.#source;
     const { value: keys } = await attached.host.request({ op: 'keys', ifChanged }, { parse: ANSWERS.keys });
-    if (keys !== undefined) this.#records = await this.#recordsOf(keys, attached);
+    if (keys !== undefined) {
+      await this.#options.prepare?.(attached, keys);
+      this.#records = await this.#recordsOf(keys, attached);
+    }
     this.#source = attached;
     this.#readAt = performance.now();
     this.#readingMs = this.#readAt - startedAt;
@@ -184,7 +188,9 @@ export class KeyIndex {
       made ??= toKeyObject(publicKey);
       return made;
     };
-    return { info, publicKey, verifier, ckaId, alwaysAuthenticate };
+    // Modules may go by the slot, not by the policy that the key was made with.
+    const wantsPin = info.device?.pinPolicy === 'always' ? true : alwaysAuthenticate;
+    return { info, publicKey, verifier, ckaId, alwaysAuthenticate: wantsPin };
   }
 
   /** Once for each object, not at each reading. */
