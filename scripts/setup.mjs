@@ -41,6 +41,8 @@ export const TEST_PACKAGES = [
   { name: 'softhsm2', commands: ['softhsm2-util'] },
   { name: 'opensc', commands: ['pkcs11-tool'] },
   { name: 'busybox', commands: ['busybox'] },
+  { name: 'dbus-daemon', commands: ['dbus-daemon'] },
+  { name: 'gnome-keyring', commands: ['gnome-keyring-daemon'] },
   // for the packages that are compiled
   { name: 'g++', commands: ['g++'] },
   { name: 'make', commands: ['make'] },

@@ -85,7 +85,7 @@ export interface Interaction {
     signal?: AbortSignal,
   ): Promise<Secret | undefined>;
   /**
-   * Asks for the passphrase that a key is to be sealed under, twice, checked for length.
+   * Asks for the passphrase that a key is to be sealed under: a person twice, and checked for length.
    *
    * @returns Undefined when nobody can be asked or the person declined.
    */
@@ -146,6 +146,8 @@ export interface DeviceRequest {
 
 /** Where a home that seals its keys gets passphrases from. Implemented in `keyring/unlock.ts`. */
 export interface PassphraseSource {
+  /** PBKDF2 iterations for passphrases that people choose; undefined: the home's own figure. */
+  readonly kdfIterations?: number | undefined;
   /**
    * Passphrases worth trying on an existing key, best first, without duplicates. The caller disposes of each.
    *

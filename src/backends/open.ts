@@ -39,6 +39,10 @@ export interface OpenTokenContext {
   /** For the module: where it finds its own configuration. */
   readonly env: NodeJS.ProcessEnv;
   readonly onUnreadable: (what: string, error: SignetError) => void;
+  /** The PIN that a person had kept in the operating system's keyring. The caller disposes of it. */
+  readonly rememberedPin?: (serial: string) => Promise<Secret | undefined>;
+  /** The token refused it: it is not to be tried again. */
+  readonly forgetPin?: (serial: string) => Promise<void>;
   /** What happens to the token; with an error if it is a failure. */
   readonly onEvent: (what: string, error?: unknown) => void;
 }

@@ -2,12 +2,8 @@
 import type { Interaction, KeyInfo, PinQuestion, TokenIdentity } from '../backends/backend.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import type { Secret } from '../crypto/secret.ts';
-import { SignetError } from '../errors.ts';
 import type { QuestionMessage } from '../rpc/messages.ts';
 import type { InteractionSession } from './interactions.ts';
-
-/** Notary's minimum for a passphrase that a person chooses, in bytes without outer white space. */
-const MIN_NEW_PASSPHRASE_BYTES = 8;
 
 type KeyOwner = Pick<KeyInfo, 'role' | 'gun'> & { readonly keyId?: KeyId | undefined };
 
@@ -24,9 +20,9 @@ export class CallInteraction implements Interaction {
     return this.#ask({ kind: 'passphrase', ...keyFields(key), attempt }, signal);
   }
 
-  /** @throws {SignetError} INVALID_ARGUMENT if it is too short */
-  async newPassphrase(key: KeyOwner, signal?: AbortSignal): Promise<Secret | undefined> {
-    return longEnough(await this.#ask({ kind: 'new passphrase', ...keyFields(key) }, signal));
+  /** As the client gives it: what a person typed, the client checks; one from a variable may have any length, as for notary. */
+  newPassphrase(key: KeyOwner, signal?: AbortSignal): Promise<Secret | undefined> {
+    return this.#ask({ kind: 'new passphrase', ...keyFields(key) }, signal);
   }
 
   async pin({ token, secret, isNew, triesLeft, key }: PinQuestion, signal?: AbortSignal): Promise<Secret | undefined> {
@@ -47,11 +43,9 @@ export class CallInteraction implements Interaction {
    * Asks for the passphrase of a backup.
    *
    * @param isNew True: it is chosen now.
-   * @throws {SignetError} INVALID_ARGUMENT if a new one is too short
    */
-  async archivePassphrase(isNew: boolean): Promise<Secret | undefined> {
-    const answer = await this.#ask({ kind: isNew ? 'new archive passphrase' : 'archive passphrase' }, undefined);
-    return isNew ? longEnough(answer) : answer;
+  archivePassphrase(isNew: boolean): Promise<Secret | undefined> {
+    return this.#ask({ kind: isNew ? 'new archive passphrase' : 'archive passphrase' }, undefined);
   }
 
   /** @param total 0 when it is not known. */
@@ -72,22 +66,4 @@ function keyFields({ keyId = '' as KeyId, role, gun }: KeyOwner) {
 
 function tokenMessage({ backend, label, serial }: TokenIdentity) {
   return { backend, label, serial };
-}
-
-function longEnough(passphrase: Secret | undefined): Secret | undefined {
-  if (passphrase === undefined || trimmedLength(passphrase.bytes()) >= MIN_NEW_PASSPHRASE_BYTES) return passphrase;
-  passphrase.dispose();
-  throw new SignetError('INVALID_ARGUMENT', 'the new passphrase is too short', {
-    hint: `choose one of at least ${MIN_NEW_PASSPHRASE_BYTES} bytes`,
-  });
-}
-
-/** Without making a string of it, which could not be zeroed. */
-function trimmedLength(bytes: Uint8Array): number {
-  const isBlank = (byte: number | undefined) => byte !== undefined && (byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
-  let start = 0;
-  let end = bytes.byteLength;
-  while (start < end && isBlank(bytes[start])) start++;
-  while (end > start && isBlank(bytes[end - 1])) end--;
-  return end - start;
 }

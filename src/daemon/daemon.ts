@@ -17,7 +17,7 @@ import { VERSION } from '../version.ts';
 import { Calls } from './calls.ts';
 import type { Config } from './config.ts';
 import { createGrpcServer, type GrpcServer } from './grpc-server.ts';
-import { openPassphrases, openTokens, storageContext } from './homes.ts';
+import { type HomesOptions, openPassphrases, openSecretStore, openTokens, storageContext } from './homes.ts';
 import { Interactions } from './interactions.ts';
 import { type Listener, listenTls, listenUnix, type TlsListener } from './listeners.ts';
 import { describeError, type Logger, type LogHandle } from './log.ts';
@@ -64,7 +64,7 @@ export class Daemon {
   readonly metrics: Metrics;
   /** Where new server keys get their passphrase; undefined for homes that need none. */
   passphrases: ConfiguredPassphrases | undefined;
-  readonly #options: DaemonOptions;
+  readonly #options: DaemonOptions & HomesOptions;
   readonly #log: Logger;
   readonly #calls: Calls;
   readonly #health = new Health();
@@ -83,7 +83,7 @@ export class Daemon {
   #stopping: Promise<void> | undefined;
 
   private constructor(
-    options: DaemonOptions,
+    options: DaemonOptions & HomesOptions,
     keyring: Keyring,
     metrics: Metrics,
     passphrases: ConfiguredPassphrases | undefined,
@@ -109,21 +109,22 @@ export class Daemon {
 
   /** @throws {SignetError} CONFIGURATION, UNAVAILABLE: a daemon that starts is a daemon that can sign */
   static async start(options: DaemonOptions): Promise<Daemon> {
-    const { config, env } = options;
+    const { config } = options;
+    const homes = { ...options, secretStore: openSecretStore(options.env, options.log) };
     let passphrases: ConfiguredPassphrases | undefined;
-    const context = storageContext(options, async () => {
-      passphrases = await openPassphrases(config, env);
+    const context = storageContext(homes, async () => {
+      passphrases = await openPassphrases(homes);
       return passphrases;
     });
     const storage = await openStorage(config.storage, context);
-    const tokens = await openTokens(options).catch(async (error: unknown) => {
+    const tokens = await openTokens(homes).catch(async (error: unknown) => {
       await storage[Symbol.asyncDispose]();
       throw error;
     });
     // Tokens first: a key that is on one is not to be used from a file.
     const keyring = new Keyring({ backends: [...tokens, storage], storage, placement: config.placement });
     const metrics = new Metrics();
-    const daemon = new Daemon(options, keyring, metrics, passphrases);
+    const daemon = new Daemon(homes, keyring, metrics, passphrases);
     try {
       await daemon.#start();
     } catch (error) {
@@ -271,6 +272,7 @@ export class Daemon {
         status: () => this.status(),
         lock: (keyId) => this.#lock(keyId),
         stop: this.#options.requestStop,
+        secretStore: this.#options.secretStore,
       });
       const inject = this.#serve([...shared, [AGENT, agent]]);
       this.#listeners.push(await listenUnix(config.agent.socket, native, { peers: this.#peers, log, inject }));
@@ -297,7 +299,7 @@ export class Daemon {
     const bounds = config.storage.backend === 'memory' ? DEFAULT_UNLOCKED : config.storage;
     const { unlockedTtlMs, unlockedMax } = bounds;
     const context = storageContext(this.#options, async () => {
-      this.passphrases ??= await openPassphrases(this.#options.config, this.#options.env);
+      this.passphrases ??= await openPassphrases(this.#options);
       return this.passphrases;
     });
     return openStorage({ backend: 'file', path, mayBeMissing: true, unlockedTtlMs, unlockedMax }, context);

@@ -3,6 +3,7 @@ import cluster from 'node:cluster';
 import { join } from 'node:path';
 import type { KeyBackend } from '../backends/backend.ts';
 import { type OpenContext, openToken } from '../backends/open.ts';
+import { SecretStore } from '../keyring/secret-store.ts';
 import { aliasVariable, ConfiguredPassphrases, passphraseOfAlias } from '../keyring/unlock.ts';
 import type { Config } from './config.ts';
 import { describeError, type LogHandle } from './log.ts';
@@ -11,6 +12,15 @@ export interface HomesOptions {
   readonly config: Config;
   readonly log: LogHandle;
   readonly env: NodeJS.ProcessEnv;
+  readonly secretStore: SecretStore;
+}
+
+/** The operating system's keyring; what goes wrong with it is a warning. */
+export function openSecretStore(env: NodeJS.ProcessEnv, { logger }: LogHandle): SecretStore {
+  return new SecretStore({
+    env,
+    onProblem: (error) => logger.warn(describeError(error, logger), 'nothing is taken from the keyring for now'),
+  });
 }
 
 /** What a storage needs of the daemon. @param passphrases Asked for only by homes that seal each key. */
@@ -28,12 +38,14 @@ export function storageContext({ env, log }: HomesOptions, passphrases: OpenCont
 }
 
 /** In the order of the configuration. @throws {SignetError} CONFIGURATION; then none stays open */
-export async function openTokens({ config, env, log: { logger } }: HomesOptions): Promise<KeyBackend[]> {
+export async function openTokens({ config, env, log: { logger }, secretStore }: HomesOptions): Promise<KeyBackend[]> {
   const tokens: KeyBackend[] = [];
   try {
     for (const options of config.tokens) {
       const token = await openToken(options, {
         env,
+        rememberedPin: (serial) => secretStore.get(`pin:${serial}`),
+        forgetPin: (serial) => secretStore.drop(`pin:${serial}`),
         onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),
         onEvent: (what, error) => {
           if (error === undefined) logger.info(what);
@@ -50,7 +62,11 @@ export async function openTokens({ config, env, log: { logger } }: HomesOptions)
 }
 
 /** Where the file backend's keys get their passphrases. @throws {SignetError} CONFIGURATION */
-export async function openPassphrases(config: Config, env: NodeJS.ProcessEnv): Promise<ConfiguredPassphrases> {
+export async function openPassphrases({
+  config,
+  env,
+  secretStore,
+}: Pick<HomesOptions, 'config' | 'env' | 'secretStore'>): Promise<ConfiguredPassphrases> {
   const { storage } = config;
   const file = storage.backend === 'file' ? storage : undefined;
   const home = env['HOME'];
@@ -60,5 +76,6 @@ export async function openPassphrases(config: Config, env: NodeJS.ProcessEnv): P
     passphraseFile: file?.passphraseFile,
     randomFile: home ? join(home, '.signet', 'secrets', 'passphrase') : undefined,
     kdfIterations: file?.kdfIterations,
+    secretStore,
   });
 }

@@ -1,15 +1,18 @@
-/** Loads the services of one file of `proto/`. */
+/**
+ * Loads the services of one file of `proto/`, by protobufjs alone: proto-loader makes descriptors for server reflection
+ * too, and half of a short command's start went into them.
+ */
 import { fileURLToPath } from 'node:url';
-import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { loadSync, type Options } from '@grpc/proto-loader';
+import type { MethodDefinition, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
+import protobuf from 'protobufjs';
+import { SignetError } from '../errors.ts';
 
 export type Service = ServiceDefinition<UntypedServiceImplementation>;
 
 const PROTO_DIRECTORY = fileURLToPath(new URL('../../proto/', import.meta.url));
 
-const OPTIONS: Options = {
-  includeDirs: [PROTO_DIRECTORY],
-  keepCase: true, // Notary's field names are camel case in the .proto itself
+/** How decoded messages look. */
+const CONVERSION: protobuf.IConversionOptions = {
   longs: Number,
   enums: Number,
   // Absent strings and bytes are '' and empty as proto3 says; absent messages stay null, which Sign must tell apart.
@@ -17,12 +20,37 @@ const OPTIONS: Options = {
   oneofs: true,
 };
 
-/** @returns Services by their full names. */
-export function loadServices(file: string): Readonly<Record<string, Service>> {
-  return loadSync(file, OPTIONS) as unknown as Readonly<Record<string, Service>>;
+/** @param file In `proto/`. @param name The service's full name. A name that is not in its file is a bug that no test could miss. */
+export function loadService(file: string, name: string): Service {
+  // Notary's field names are camel case in the .proto itself.
+  const root = new protobuf.Root().loadSync(PROTO_DIRECTORY + file, { keepCase: true });
+  return Object.fromEntries(
+    root.lookupService(name).methodsArray.map((method) => {
+      method.resolve();
+      return [method.name, methodDefinition(name, method)];
+    }),
+  );
 }
 
-/** One of them. A name that is not in its file is a bug that no test could miss. */
-export function service(services: Readonly<Record<string, Service>>, name: string): Service {
-  return services[name] as Service;
+function methodDefinition(service: string, method: protobuf.Method): MethodDefinition<object, object> {
+  const request = codec(method.resolvedRequestType);
+  const response = codec(method.resolvedResponseType);
+  return {
+    path: `/${service}/${method.name}`,
+    originalName: method.name.charAt(0).toLowerCase() + method.name.slice(1),
+    requestStream: method.requestStream === true,
+    responseStream: method.responseStream === true,
+    requestSerialize: request.serialize,
+    requestDeserialize: request.deserialize,
+    responseSerialize: response.serialize,
+    responseDeserialize: response.deserialize,
+  };
+}
+
+function codec(type: protobuf.Type | null) {
+  if (type === null) throw new SignetError('INTERNAL', 'a method has a message that its .proto does not define');
+  return {
+    serialize: (message: object): Buffer => type.encode(type.fromObject(message)).finish() as Buffer,
+    deserialize: (bytes: Buffer): object => type.toObject(type.decode(bytes), CONVERSION),
+  };
 }

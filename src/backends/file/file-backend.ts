@@ -304,9 +304,10 @@ export class FileBackend implements KeyBackend {
     if (passphrase === undefined) {
       throw new SignetError('PASSPHRASE_REQUIRED', `no new passphrase for ${file.path} was given`);
     }
-    const text = await this.#derivations(() => sealKeyPem(key, file, passphrase, KDF_ITERATIONS));
+    const text = await this.#derivations(() => sealKeyPem(key, file, passphrase, this.#iterations));
     throwIfCancelled(context);
     await this.#replace(file, text);
+    await this.#passphrases.forget?.(keyId); // it was the old one
   }
 
   async #relabel(keyId: KeyId, owner: Pick<KeyInfo, 'role' | 'gun'>): Promise<KeyInfo> {
@@ -324,6 +325,10 @@ export class FileBackend implements KeyBackend {
     throw new SignetError('UNAVAILABLE', `another program changed ${file.path} meanwhile`, { hint: 'try again' });
   }
 
+  get #iterations(): number {
+    return this.#passphrases.kdfIterations ?? KDF_ITERATIONS;
+  }
+
   /** @param given A person's passphrase for this key; the caller disposes of it. */
   async #seal(
     key: PrivateKey,
@@ -331,7 +336,7 @@ export class FileBackend implements KeyBackend {
     given: Secret | undefined,
     context: SignContext,
   ): Promise<string> {
-    if (given !== undefined) return this.#derivations(() => sealKeyPem(key, owner, given, KDF_ITERATIONS));
+    if (given !== undefined) return this.#derivations(() => sealKeyPem(key, owner, given, this.#iterations));
     const { role, gun } = owner;
     const source = await this.#passphrases.forNewKey({ keyId: key.keyId, role, gun }, context);
     using passphrase = source.passphrase;
