@@ -17,7 +17,10 @@ export interface Selection {
 }
 
 /** Options that stand before the command, as `signet -d DIR key list`, and take a value. */
-const LEADING_WITH_VALUE: ReadonlySet<string> = new Set(['-d', '--trust-dir', '--socket']);
+const LEADING_WITH_VALUE: ReadonlySet<string> = new Set([
+  ...['-d', '--trust-dir', '--socket', '-c', '--config', '-s', '--server'],
+  ...['--tlscacert', '--tlscert', '--tlskey'],
+]);
 
 /**
  * Finds the command. Options may stand before its name.

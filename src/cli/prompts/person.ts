@@ -214,6 +214,16 @@ export class Person implements Disposable {
     throw new SignetError('CANCELLED', 'aborted, nothing was changed');
   }
 
+  /** Name and password for a server. @returns Undefined if nobody can be asked, or answers */
+  async login(server: string): Promise<{ readonly username: string; readonly password: string } | undefined> {
+    const terminal = this.#options.mayAsk ? this.#terminalOrNone() : undefined;
+    const { signal } = this.#options;
+    const username = await terminal?.readAnswer(`Log in to ${server}.\nEnter username: `, signal);
+    if (terminal === undefined || !username) return undefined;
+    using password = await terminal.readSecret('Enter password: ', signal);
+    return password && { username, password: Buffer.from(password.bytes()).toString('utf8') };
+  }
+
   [Symbol.dispose](): void {
     this.#progress[Symbol.dispose]();
     this.#terminal?.[Symbol.dispose]();
