@@ -24,9 +24,10 @@ export class SetupError extends Error {
 }
 
 /**
- * Debian packages the integration tests need, with the commands each one provides.
+ * Debian packages the integration tests need, with what tells that each one is there: commands, or files below
+ * /usr/lib or its directory for this architecture.
  *
- * @typedef {{ readonly name: string, readonly commands: readonly string[] }} DebianPackage
+ * @typedef {{ readonly name: string, readonly commands?: readonly string[], readonly files?: readonly string[] }} DebianPackage
  * @type {readonly DebianPackage[]}
  */
 export const TEST_PACKAGES = [
@@ -43,6 +44,22 @@ export const TEST_PACKAGES = [
   { name: 'busybox', commands: ['busybox'] },
   { name: 'dbus-daemon', commands: ['dbus-daemon'] },
   { name: 'gnome-keyring', commands: ['gnome-keyring-daemon'] },
+  // the virtual YubiKey, and Yubico's own programs
+  { name: 'pcscd', files: ['../sbin/pcscd'] },
+  { name: 'vsmartcard-vpcd', files: ['pcsc/drivers/serial/libifdvpcd.so'] },
+  { name: 'ykcs11', files: ['libykcs11.so.2'] },
+  { name: 'yubico-piv-tool', commands: ['yubico-piv-tool'] },
+  { name: 'iproute2', commands: ['ip'] },
+  // other PKCS#11 modules
+  { name: 'libnss3', files: ['libsoftokn3.so'] },
+  { name: 'libnss3-tools', commands: ['certutil'] },
+  { name: 'p11-kit', commands: ['p11-kit'] },
+  { name: 'p11-kit-modules', files: ['pkcs11/p11-kit-client.so'] },
+  { name: 'swtpm', commands: ['swtpm'] },
+  { name: 'tpm2-tools', commands: ['tpm2_flushcontext'] },
+  { name: 'libtpm2-pkcs11-1', files: ['libtpm2_pkcs11.so.1'] },
+  { name: 'libtss2-tcti-swtpm0', files: ['libtss2-tcti-swtpm.so.0'] },
+  { name: 'systemd', commands: ['systemd-analyze'] },
   // for the packages that are compiled
   { name: 'g++', commands: ['g++'] },
   { name: 'make', commands: ['make'] },
@@ -245,11 +262,19 @@ function isRunning(pid) {
 
 async function missingPackages(packages) {
   const missing = [];
-  for (const { name, commands } of packages) {
-    const present = await Promise.all(commands.map(hasCommand));
+  for (const { name, commands = [], files = [] } of packages) {
+    const present = await Promise.all([...commands.map(hasCommand), ...files.map(hasFile)]);
     if (present.includes(false)) missing.push(name);
   }
   return missing;
+}
+
+/** Debian keeps libraries in /usr/lib and, by architecture, in directories like /usr/lib/x86_64-linux-gnu. */
+async function hasFile(file) {
+  const entries = await readdir('/usr/lib').catch(() => []);
+  const directories = ['', ...entries.filter((entry) => entry.includes('-linux-gnu'))];
+  const found = await Promise.all(directories.map((directory) => exists(join('/usr/lib', directory, file))));
+  return found.includes(true);
 }
 
 async function hasCommand(command) {

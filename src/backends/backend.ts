@@ -250,6 +250,51 @@ export interface PassphraseChanger {
   changePassphrase(keyId: KeyId, newPassphrase: Secret | undefined, context: SignContext): Promise<void>;
 }
 
+/** Homes that can be backed up as a whole. */
+export interface KeyArchiver {
+  /**
+   * One sealed, authenticated archive of all keys (docs/backup-format.md), in pieces.
+   *
+   * @throws {SignetError} UNAVAILABLE, CANCELLED
+   */
+  backup(passphrase: Secret, context: SignContext): AsyncIterable<BackupPiece>;
+  /**
+   * Takes an archive back: all of it or nothing. Where it ended in the middle, by a crash, the same call again completes it.
+   *
+   * @throws {SignetError} PASSPHRASE_INCORRECT, INTEGRITY, INVALID_ARGUMENT, KEY_EXISTS, UNAVAILABLE, CANCELLED
+   */
+  restore(
+    archive: AsyncIterable<Uint8Array>,
+    passphrase: Secret,
+    options: RestoreOptions,
+    context: SignContext,
+  ): Promise<RestoreReport>;
+}
+
+export interface BackupPiece {
+  readonly bytes: Uint8Array;
+  /** Keys so far. */
+  readonly done: number;
+  /** Files that are named like keys; those that are none are left out. */
+  readonly total: number;
+}
+
+export interface RestoreOptions {
+  /** Keys that are there with another content are replaced; otherwise they stop the restore. */
+  readonly replace: boolean;
+  /** Checks everything and changes nothing. */
+  readonly dryRun: boolean;
+  /** @param total 0 while it is not known. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface RestoreReport {
+  readonly restored: readonly KeyId[];
+  /** There already, with the same content. */
+  readonly unchanged: readonly KeyId[];
+  readonly replaced: readonly KeyId[];
+}
+
 /** The home as a device: what can be done to the token itself. All questions go through the context's `Interaction`. */
 export interface TokenManager {
   /** Spends no try. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
@@ -338,5 +383,6 @@ export interface KeyBackend extends AsyncDisposable {
   readonly unlocker?: KeyUnlocker;
   readonly relabeller?: KeyRelabeller;
   readonly passphrases?: PassphraseChanger;
+  readonly archiver?: KeyArchiver;
   readonly token?: TokenManager;
 }

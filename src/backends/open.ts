@@ -50,6 +50,8 @@ export interface OpenTokenContext {
 export interface OpenContext {
   /** For homes that seal keys. */
   readonly passphrases: () => Promise<PassphraseSource>;
+  /** How many processes share the processors of this machine. */
+  readonly processes: number;
   readonly passphraseOfAlias: (alias: string) => Secret | undefined;
   /** The variable that holds it. */
   readonly variableOfAlias: (alias: string) => string;
@@ -110,6 +112,7 @@ async function openSql(options: SqlStorageOptions, context: OpenContext): Promis
       passphraseOf: context.passphraseOfAlias,
       variableOf: context.variableOfAlias,
       p2c: options.p2c,
+      processes: context.processes,
       unlocked: unlockedBounds(options),
       revalidateMs: options.revalidateMs,
       lastUsedMs: options.lastUsedMs,

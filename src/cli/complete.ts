@@ -1,4 +1,6 @@
 /** What may follow on a command line. */
+import { resolve } from 'node:path';
+import type { CallOptions } from '../client/agent-client.ts';
 import type { AgentKey } from '../rpc/messages.ts';
 import { type ArgumentSpec, type CommandSpec, type Completion, type OptionSpec, optionsOf } from './command.ts';
 import { ownerText } from './key-text.ts';
@@ -28,8 +30,9 @@ export async function candidates(
   }
   const { command, rest } = selection;
   const options = optionsOf(command);
+  const call = callOf(before, session);
   const pending = optionOf(options, rest.at(-1) ?? '');
-  if (pending?.value !== undefined) return await values(pending, current, session);
+  if (pending?.value !== undefined) return await values(pending, current, session, call);
   if (current.startsWith('-')) {
     return matching(
       Object.entries(options).map(([name, { help }]) => `--${name}\t${help}`),
@@ -37,7 +40,7 @@ export async function candidates(
     );
   }
   const argument = argumentAt(command, argumentsIn(options, rest).length);
-  return argument === undefined ? [] : await values(argument, current, session);
+  return argument === undefined ? [] : await values(argument, current, session, call);
 }
 
 /** Nouns and single words, or the verbs of a noun. */
@@ -72,6 +75,7 @@ async function values(
   spec: { readonly choices?: readonly string[]; readonly completes?: Completion },
   current: string,
   session: AgentSession,
+  call: CallOptions,
 ): Promise<readonly string[]> {
   if (spec.choices !== undefined) return matching(spec.choices, current);
   switch (spec.completes) {
@@ -81,9 +85,9 @@ async function values(
     case 'role':
       return matching(ROLES, current);
     case 'key':
-      return matching(await keyIds(session), current);
+      return matching(await keyIds(session, call), current);
     case 'serial':
-      return matching(await serials(session), current);
+      return matching(await serials(session, call), current);
     default:
       return [];
   }
@@ -93,16 +97,24 @@ function matching(found: readonly string[], current: string): readonly string[] 
   return found.filter((candidate) => candidate.startsWith(current));
 }
 
+/** For the trust directory that the words name. */
+function callOf(words: readonly string[], session: AgentSession): CallOptions {
+  const index = words.findLastIndex((word) => word === '-d' || word === '--trust-dir');
+  const named = words[index + 1];
+  const trustDir = index < 0 || named === undefined ? session.trustDir : resolve(named);
+  return { ...session.call, trustDir, timeoutMs: PATIENCE_MS };
+}
+
 /** Only from a daemon that runs: the tab key starts nothing. */
-async function keyIds(session: AgentSession): Promise<readonly string[]> {
+async function keyIds(session: AgentSession, call: CallOptions): Promise<readonly string[]> {
   const agent = await session.running();
   const keys: AgentKey[] = [];
-  for await (const key of agent?.listKeys({ ...session.call, timeoutMs: PATIENCE_MS }) ?? []) keys.push(key);
+  for await (const key of agent?.listKeys(call) ?? []) keys.push(key);
   return keys.map((key) => `${key.key_id}\t${printable(ownerText(key))}`);
 }
 
-async function serials(session: AgentSession): Promise<readonly string[]> {
+async function serials(session: AgentSession, call: CallOptions): Promise<readonly string[]> {
   const agent = await session.running();
-  const { tokens } = (await agent?.listTokens({ ...session.call, timeoutMs: PATIENCE_MS })) ?? { tokens: [] };
+  const { tokens } = (await agent?.listTokens(call)) ?? { tokens: [] };
   return tokens.map(({ token }) => printable(`${token?.serial ?? ''}\t${token?.label ?? ''}`));
 }

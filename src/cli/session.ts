@@ -1,5 +1,6 @@
 /** A command's way to the agent: the daemon is started when none answers, and the person at the terminal can be asked. */
 import type { AgentClient, CallOptions } from '../client/agent-client.ts';
+import { SignetError } from '../errors.ts';
 import type { Person } from './prompts/person.ts';
 import type { SecretOptions } from './prompts/sources.ts';
 import { isAnswering } from './socket.ts';
@@ -51,7 +52,11 @@ export class AgentSession implements Disposable {
     if (running !== undefined) return running;
     const { startDaemon } = await import('./start-daemon.ts');
     const { env, signal, socket } = this.#options;
-    return await this.#connect((await startDaemon({ env, signal, socket })).socket);
+    const started = await startDaemon({ env, signal, socket });
+    if (started.socket !== undefined) return await this.#connect(started.socket);
+    throw new SignetError('CONFIGURATION', 'the signetd that was started serves no agent', {
+      hint: 'add "agent": {} to its configuration, then: signet daemon stop',
+    });
   }
 
   async #connect(socket: string): Promise<AgentClient> {
@@ -89,6 +94,8 @@ export class AgentSession implements Disposable {
       return await work(agent, { ...this.call, interaction: interaction.id });
     } catch (error) {
       throw person.explain(error);
+    } finally {
+      person.endCall();
     }
   }
 

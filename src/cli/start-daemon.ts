@@ -31,7 +31,8 @@ export interface StartOptions {
 }
 
 export interface StartedDaemon {
-  readonly socket: string;
+  /** Undefined: its configuration opens none. */
+  readonly socket: string | undefined;
   readonly logFile: string;
 }
 
@@ -78,7 +79,12 @@ function environment({ env, socket, idleTimeout }: StartOptions, configFile: str
   return own;
 }
 
-async function readiness(child: ChildProcess, logFile: string, offset: number, options: StartOptions): Promise<string> {
+async function readiness(
+  child: ChildProcess,
+  logFile: string,
+  offset: number,
+  options: StartOptions,
+): Promise<string | undefined> {
   const hint = `look at its log: ${logFile}`;
   const deadline = Date.now() + START_TIMEOUT_MS;
   while (Date.now() < deadline) {
@@ -88,8 +94,8 @@ async function readiness(child: ChildProcess, logFile: string, offset: number, o
     }
     if (child.exitCode !== null || child.signalCode !== null) return await afterFailure(logFile, offset, options);
     if (await isAnswering(options.socket)) return options.socket;
-    const elsewhere = agentSocketOf(await readLogLines(logFile, offset));
-    if (elsewhere !== undefined && elsewhere !== options.socket) return elsewhere;
+    const listeners = listenersOf(await readLogLines(logFile, offset));
+    if (listeners !== undefined) return listeners.find(({ kind }) => kind === 'agent')?.address;
     await delay(POLL_MS);
   }
   child.kill('SIGTERM');
@@ -112,10 +118,13 @@ async function afterFailure(logFile: string, offset: number, { socket }: StartOp
   throw new SignetError('CONFIGURATION', `signetd did not start: ${message}`, { hint });
 }
 
-/** Of the line that says it is ready. */
-function agentSocketOf(lines: Awaited<ReturnType<typeof readLogLines>>): string | undefined {
+interface Listener {
+  readonly kind?: string;
+  readonly address?: string;
+}
+
+/** Of the line that says it is ready; it may listen elsewhere than where we look, or serve no agent at all. */
+function listenersOf(lines: Awaited<ReturnType<typeof readLogLines>>): readonly Listener[] | undefined {
   const listeners = lines.findLast(({ msg }) => msg === 'ready')?.listeners;
-  if (!Array.isArray(listeners)) return undefined;
-  const agent = (listeners as readonly { kind?: unknown; address?: unknown }[]).find(({ kind }) => kind === 'agent');
-  return typeof agent?.address === 'string' ? agent.address : undefined;
+  return Array.isArray(listeners) ? (listeners as readonly Listener[]) : undefined;
 }

@@ -7,6 +7,8 @@ import type {
   AgentKey,
   AgentPublicKey,
   AttestKeyResponse,
+  BackupPart,
+  BackupRequest,
   ChangePassphraseRequest,
   ChangePinRequest,
   ExportKeyResponse,
@@ -23,6 +25,9 @@ import type {
   RelabelKeyRequest,
   RememberRequest,
   RemoveKeyResponse,
+  RestorePart,
+  RestoreRequest,
+  RestoreResponse,
   SerialRequest,
   SignRequest,
   SignResponse,
@@ -30,6 +35,7 @@ import type {
   UnlockRequest,
 } from '../rpc/messages.ts';
 import { type AgentInteraction, type InteractionHandlers, openInteraction } from './interaction.ts';
+import { sendStream } from './send-stream.ts';
 import { checkSocketOwner } from './socket-owner.ts';
 
 /** Calls without a limit of their own end after this, milliseconds. */
@@ -207,6 +213,36 @@ export class AgentClient implements Disposable {
     return this.#unary('InitialiseToken', request, options);
   }
 
+  /** The archive in parts, with the progress so far. */
+  backup(request: BackupRequest, options?: CallOptions): AsyncIterable<BackupPart> {
+    return this.#stream('Backup', request, options);
+  }
+
+  /**
+   * @param archive Read as fast as the daemon takes it.
+   * @throws {SignetError} as the daemon, or whatever reading `archive` throws
+   */
+  async restore(
+    request: RestoreRequest,
+    archive: AsyncIterable<Uint8Array>,
+    options: CallOptions = {},
+  ): Promise<RestoreResponse> {
+    await this.#checkOwner();
+    const { path, requestSerialize, responseDeserialize } = this.#method('Restore');
+    return sendStream(
+      (callback) =>
+        this.#client.makeClientStreamRequest<RestorePart, RestoreResponse>(
+          path,
+          requestSerialize,
+          responseDeserialize as (bytes: Buffer) => RestoreResponse,
+          metadataOf(options),
+          callback,
+        ),
+      restoreParts(request, archive),
+      { signal: options.signal, timeoutMs: timeoutOf(options), normalise: (error) => this.#normalise(error) },
+    );
+  }
+
   stop(options?: CallOptions): Promise<object> {
     return this.#unary('Stop', {}, options);
   }
@@ -292,4 +328,14 @@ function metadataOf({ interaction, trustDir }: CallOptions): Metadata {
   if (interaction !== undefined) metadata.set('signet-interaction', interaction);
   if (trustDir !== undefined) metadata.set('signet-trust-dir-bin', Buffer.from(trustDir));
   return metadata;
+}
+
+/** A part holds a whole chunk of the archive, far below the largest message. */
+const PART_BYTES = 256 * 1024;
+
+async function* restoreParts(options: RestoreRequest, archive: AsyncIterable<Uint8Array>): AsyncIterable<RestorePart> {
+  yield { options };
+  for await (const piece of archive) {
+    for (let at = 0; at < piece.byteLength; at += PART_BYTES) yield { archive: piece.subarray(at, at + PART_BYTES) };
+  }
 }

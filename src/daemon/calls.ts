@@ -258,9 +258,14 @@ export class Calls implements Disposable {
   }
 
   async *#items<Item>(call: ServerReadableStream<Item, unknown>, open: OpenCall): AsyncIterable<Item> {
-    for await (const item of call) {
-      this.#progressed(open);
-      yield item as Item;
+    try {
+      // It is a duplex stream, whatever its type says: destroyed after the last item, it could not answer.
+      for await (const item of call.iterator({ destroyOnReturn: false })) {
+        this.#progressed(open);
+        yield item as Item;
+      }
+    } catch (error) {
+      throw open.context.cancelled ? GONE : error;
     }
   }
 

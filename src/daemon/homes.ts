@@ -24,10 +24,14 @@ export function openSecretStore(env: NodeJS.ProcessEnv, { logger }: LogHandle): 
 }
 
 /** What a storage needs of the daemon. @param passphrases Asked for only by homes that seal each key. */
-export function storageContext({ env, log }: HomesOptions, passphrases: OpenContext['passphrases']): OpenContext {
+export function storageContext(
+  { config, env, log }: HomesOptions,
+  passphrases: OpenContext['passphrases'],
+): OpenContext {
   const { logger } = log;
   return {
     passphrases,
+    processes: config.workers,
     passphraseOfAlias: (alias) => passphraseOfAlias(env, alias),
     variableOfAlias: aliasVariable,
     onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),

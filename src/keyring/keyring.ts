@@ -27,6 +27,13 @@ export interface CreatedKey extends LocatedKey {
   readonly passedOver: readonly KeyBackend[];
 }
 
+export interface Removal {
+  /** Whether a backend had the key. */
+  readonly removed: boolean;
+  /** Backends that could not be asked, and may hold another copy. */
+  readonly unasked: readonly { readonly backend: KeyBackend; readonly error: SignetError }[];
+}
+
 export interface KeyringOptions {
   /** In order of preference: where two hold the same key, the first is used. */
   readonly backends: readonly KeyBackend[];
@@ -132,17 +139,24 @@ export class Keyring implements AsyncDisposable {
     return { info, backend, publicKey: info.publicKey, passedOver: [] };
   }
 
-  /** Removes a key from every backend that holds it. @returns Whether one did. */
-  async remove(keyId: KeyId, context: SignContext): Promise<boolean> {
+  /**
+   * Removes a key from every backend that holds it. One that is away stops nobody from deleting the keys of the others.
+   *
+   * @throws {SignetError} the failure of a backend that could not be asked, if no other one had the key; any other failure
+   */
+  async remove(keyId: KeyId, context: SignContext): Promise<Removal> {
     let removed = false;
+    const unasked: Removal['unasked'][number][] = [];
     for (const backend of this.backends) {
-      if (backend.remover !== undefined) {
-        removed = (await backend.remover.remove(keyId, context)) || removed;
-      } else if ((await backend.find(keyId)) !== undefined) {
-        throw new SignetError('UNSUPPORTED', `keys in ${backend.location} cannot be removed`);
+      try {
+        removed = (await removeFrom(backend, keyId, context)) || removed;
+      } catch (error) {
+        if (!isAway(error)) throw error;
+        unasked.push({ backend, error });
       }
     }
-    return removed;
+    if (!removed && unasked[0] !== undefined) throw unasked[0].error;
+    return { removed, unasked };
   }
 
   /** @throws {SignetError} KEY_NOT_FOUND, PASSPHRASE_INCORRECT, UNSUPPORTED if the key is not sealed by a passphrase */
@@ -231,4 +245,15 @@ async function insteadOf<Result>(others: readonly KeyBackend[], make: () => Prom
     const elsewhere = `to make the key elsewhere, name the backend: ${names.join(' or ')}`;
     throw new SignetError(code, message, { hint: hint === undefined ? elsewhere : `${hint}; ${elsewhere}`, cause });
   }
+}
+
+async function removeFrom(backend: KeyBackend, keyId: KeyId, context: SignContext): Promise<boolean> {
+  if (backend.remover !== undefined) return await backend.remover.remove(keyId, context);
+  if ((await backend.find(keyId)) === undefined) return false;
+  throw new SignetError('UNSUPPORTED', `keys in ${backend.location} cannot be removed`);
+}
+
+/** Whether a backend has not looked for the key at all, for all we know. */
+function isAway(error: unknown): error is SignetError {
+  return error instanceof SignetError && (error.code === 'TOKEN_NOT_PRESENT' || error.code === 'UNAVAILABLE');
 }

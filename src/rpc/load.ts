@@ -1,6 +1,6 @@
 /**
  * Loads the services of one file of `proto/`, by protobufjs alone: proto-loader makes descriptors for server reflection
- * too, and half of a short command's start went into them.
+ * too, which costs every command 20 ms.
  */
 import { fileURLToPath } from 'node:url';
 import type { MethodDefinition, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';

@@ -238,9 +238,14 @@ export interface BackupPart {
   readonly archive: Uint8Array;
   readonly progress: ProgressMessage | null;
 }
+export interface RestoreRequest {
+  readonly passphrase: Uint8Array;
+  readonly replace: boolean;
+  readonly dry_run: boolean;
+}
 export interface RestorePart {
   readonly part?: 'options' | 'archive';
-  readonly options?: { readonly passphrase: Uint8Array; readonly replace: boolean; readonly dry_run: boolean };
+  readonly options?: RestoreRequest;
   readonly archive?: Uint8Array;
 }
 export interface RestoreResponse {

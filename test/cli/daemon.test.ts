@@ -100,6 +100,17 @@ describe('signet daemon', () => {
     });
   });
 
+  it('says where commands find one whose configuration names another socket', async () => {
+    const socket = join(home.path, 'elsewhere', 's');
+    await writeFile(join(home.path, 'agent.json'), JSON.stringify({ agent: { socket } }));
+    const started = await home.signet(['daemon', 'start', '--config', 'agent.json']);
+    expect(started).toMatchObject({ ending: 0, stderr: `signet: commands find it with SIGNET_SOCKET=${socket}\n` });
+    expect(started.stdout).toMatch(new RegExp(`^signetd listens on ${socket}, `));
+    const env = { SIGNET_SOCKET: socket };
+    expect(await home.signet(['key', 'list'], { env })).toMatchObject({ stdout: 'No signing keys found.\n' });
+    expect(await home.signet(['daemon', 'stop'], { env })).toMatchObject({ stdout: 'signetd has ended.\n' });
+  });
+
   it('stops it, and is content if there is none', async () => {
     await home.signet(['key', 'list']);
     expect(await home.signet(['daemon', 'stop'])).toEqual({ ending: 0, stdout: 'signetd has ended.\n', stderr: '' });

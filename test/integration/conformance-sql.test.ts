@@ -53,6 +53,7 @@ for (const backend of ['mysql', 'postgres', 'sqlite3'] as const) {
       const open = () =>
         openStorage(options, {
           passphrases: () => Promise.reject(new Error('the table has aliases instead')),
+          processes: 1,
           passphraseOfAlias: (alias) => (alias === 'test' ? Secret.fromText(PASSPHRASE) : undefined),
           variableOfAlias: (alias) => `VARIABLE_OF_${alias}`,
           onUnreadable: (what, error) => {

@@ -78,7 +78,11 @@ const handlers = {
     ),
   attach: (id) => reply(id, state()),
   state: (id) => reply(id, state()),
-  keys: (id) => reply(id, [...(plan().keysBefore ?? []), key, ...(plan().keysAfter ?? [])]),
+  keys: async (id) => {
+    log('keys');
+    await new Promise((resolve) => setTimeout(resolve, plan().keysDelayMs ?? 0));
+    return reply(id, [...(plan().keysBefore ?? []), key, ...(plan().keysAfter ?? [])]);
+  },
   login: (id, _, pin) => {
     log(`login ${createHash('sha256').update(pin).digest('hex').slice(0, 8)}`);
     if (plan().login === 'exit') process.exit(8);

@@ -15,6 +15,8 @@ export interface FaultyModule {
   misbehave(...faults: readonly string[]): Promise<void>;
   /** How often C_Login was called. */
   logins(): Promise<number>;
+  /** The processes that have called C_Sign since `misbehave` was called. */
+  signers(): Promise<ReadonlySet<number>>;
 }
 
 /** The module's files live in the directory of `hsm`. */
@@ -27,10 +29,17 @@ export async function faultyModule(hsm: SoftHsm): Promise<FaultyModule> {
   const { ending, stderr } = await runProgram('gcc', [...flags, '-o', path, SOURCE, '-ldl'], { env });
   if (ending !== 0) throw new Error(`gcc failed: ${stderr}`);
   await writeFile(control, '');
+  const calls = async () => (await readFile(log, 'utf8').catch(() => '')).split('\n').filter((line) => line !== '');
+  const signs = async () => (await calls()).filter((line) => line.startsWith('C_Sign '));
+  let signsBefore = 0;
   return {
     path,
     env: { ...hsm.env, FAULTY_REAL: SOFTHSM_MODULE, FAULTY_CONTROL: control, FAULTY_LOG: log },
-    misbehave: (...faults) => writeFile(control, faults.map((fault) => `${fault}\n`).join('')),
-    logins: async () => (await readFile(log, 'utf8').catch(() => '')).split('\n').length - 1,
+    misbehave: async (...faults) => {
+      signsBefore = (await signs()).length;
+      await writeFile(control, faults.map((fault) => `${fault}\n`).join(''));
+    },
+    logins: async () => (await calls()).filter((line) => line.startsWith('C_Login ')).length,
+    signers: async () => new Set((await signs()).slice(signsBefore).map((line) => Number(line.split(' ')[1]))),
   };
 }

@@ -15,6 +15,7 @@ import { SignetError } from '../../errors.ts';
 import type {
   BackendHealth,
   ImportRequest,
+  KeyArchiver,
   KeyBackend,
   KeyExporter,
   KeyGenerator,
@@ -31,9 +32,11 @@ import { throwIfCancelled } from '../cancellation.ts';
 import { createFileDurably, removeAbandonedFiles, removeFileDurably, replaceFileDurably } from '../durable-file.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { type UnlockedKey, UnlockedKeys } from '../unlocked-keys.ts';
+import { backUp } from './backup.ts';
 import { KeyDirectory, type KeyFile } from './key-directory.ts';
 import { exported, relabelled } from './key-header.ts';
 import { Refusals } from './refusals.ts';
+import { restoreInto } from './restore.ts';
 
 /** An open key's file is looked at again at most this often, in milliseconds: the bound within which a change is seen. */
 const REVALIDATE_MS = 200;
@@ -72,6 +75,7 @@ export class FileBackend implements KeyBackend {
   readonly unlocker: KeyUnlocker;
   readonly relabeller: KeyRelabeller;
   readonly passphrases: PassphraseChanger;
+  readonly archiver: KeyArchiver;
 
   readonly #directory: KeyDirectory;
   readonly #passphrases: PassphraseSource;
@@ -103,6 +107,17 @@ export class FileBackend implements KeyBackend {
       unlock: (keyId, passphrase, ttlMs) => this.#unlockFor(keyId, passphrase, ttlMs),
       lock: async (keyId) => (keyId === undefined ? this.#unlocked.clear() : Number(this.#unlocked.drop(keyId))),
       unlockedCount: async () => this.#unlocked.size,
+    };
+    // A look of its own: what is known of the legacy layouts may be half a second old.
+    const look = () => new KeyDirectory(directory.path, { mayBeMissing: options.mayBeMissing ?? false });
+    this.archiver = {
+      backup: (passphrase, context) => backUp(look(), passphrase, this.#onUnreadable, context),
+      restore: async (archive, passphrase, restoring, context) => {
+        const restore = () => restoreInto(look(), archive, passphrase, restoring, context);
+        const report = await (restoring.dryRun ? restore() : this.#rewrites(restore));
+        if (!restoring.dryRun) for (const keyId of report.replaced) this.#unlocked.drop(keyId);
+        return report;
+      },
     };
     this.relabeller = { relabel: (keyId, owner) => this.#relabel(keyId, owner) };
     this.passphrases = {

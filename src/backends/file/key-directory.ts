@@ -14,7 +14,7 @@ import { createDirectory, readBoundedFile } from '../durable-file.ts';
 import { SingleFlight } from '../single-flight.ts';
 
 /** A PEM of an RSA-16384 key has 13 KiB. */
-const MAX_KEY_FILE_BYTES = 64 * 1024;
+export const MAX_KEY_FILE_BYTES = 64 * 1024;
 const FILE_NAME = /^([0-9a-f]{64})(?:_(.{1,255}))?\.key$/;
 const LEGACY_DIRECTORIES = ['root_keys', 'tuf_keys'] as const;
 /** S_ISVTX, sys/stat.h: a directory that many share, as /tmp. */
@@ -290,6 +290,21 @@ function placeOf(path: string, gun: string): Place | undefined {
   const keyId = match?.[1];
   if (keyId === undefined || !isKeyId(keyId)) return undefined;
   return { keyId, path, role: match?.[2] ?? '', gun };
+}
+
+/**
+ * @param path Relative to the key directory, with `/`.
+ * @returns The key that a file of that path is found as; undefined where no key would be found, or outside.
+ */
+export function keyIdOfPath(path: string): KeyId | undefined {
+  const names = path.split('/');
+  const directories = names.slice(0, -1);
+  const isPlain = directories.every((name) => name !== '' && name !== '.' && name !== '..');
+  const isLegacy = LEGACY_DIRECTORIES.some((name) => name === directories[0]);
+  if (!isPlain || /\p{Cc}/u.test(path) || directories.length > MAX_DEPTH) return undefined;
+  const keyId = placeOf(path, '')?.keyId;
+  if (directories.length === 0) return keyId !== undefined && path === `${keyId}.key` ? keyId : undefined;
+  return isLegacy ? keyId : undefined;
 }
 
 /** Of the entry itself: links are not followed. */

@@ -1,6 +1,7 @@
 /**
- * A bounded queue that is fair between clients: each in turn gives one item, in the order in which it brought its own. Who
- * asks now and then waits for one item of everybody else, however many they have brought.
+ * A bounded queue that is fair between clients: each in turn gives one item, in the order in which it brought its own. A
+ * client that has not had a turn lately comes first, so that who asks now and then does not wait for those who always do
+ * (RFC 8290 §4.1 does the same with packets).
  */
 
 export interface QueueItem {
@@ -24,8 +25,10 @@ interface Lane<Item> {
 
 export class FairQueue<Item extends QueueItem> {
   readonly #bounds: QueueBounds;
-  /** Clients that have items, the next one first. */
-  readonly #lanes = new Map<string, Lane<Item>>();
+  /** Clients that have had no turn yet, the next one first. */
+  readonly #fresh = new Map<string, Lane<Item>>();
+  /** Clients that have, the next one first. One that has no more items stays until its turn: else it would be fresh again. */
+  readonly #turns = new Map<string, Lane<Item>>();
   #size = 0;
   #bytes = 0;
 
@@ -40,12 +43,13 @@ export class FairQueue<Item extends QueueItem> {
   /** @returns False if the queue, or the client's part of it, is full. */
   add(item: Item): boolean {
     const { maxItems, maxBytes, maxItemsPerClient, maxBytesPerClient } = this.#bounds;
-    const lane = this.#lanes.get(item.client) ?? { items: new Set(), bytes: 0 };
+    const known = this.#laneOf(item.client);
+    const lane = known ?? { items: new Set(), bytes: 0 };
     if (this.#size >= maxItems || this.#bytes + item.bytes > maxBytes) return false;
     if (lane.items.size >= maxItemsPerClient || lane.bytes + item.bytes > maxBytesPerClient) return false;
     lane.items.add(item);
     lane.bytes += item.bytes;
-    this.#lanes.set(item.client, lane);
+    if (known === undefined) this.#fresh.set(item.client, lane);
     this.#size++;
     this.#bytes += item.bytes;
     return true;
@@ -53,11 +57,13 @@ export class FairQueue<Item extends QueueItem> {
 
   /** Takes the first item of the client whose turn it is; undefined if there is none. */
   next(): Item | undefined {
-    for (const [client, lane] of this.#lanes) {
-      for (const item of lane.items) {
+    for (const lanes of [this.#fresh, this.#turns]) {
+      for (const [client, lane] of lanes) {
+        lanes.delete(client);
+        const [item] = lane.items;
+        if (item === undefined) continue;
+        this.#turns.set(client, lane); // behind the others
         this.delete(item);
-        // Behind the others until its next turn.
-        if (this.#lanes.delete(client)) this.#lanes.set(client, lane);
         return item;
       }
     }
@@ -66,12 +72,15 @@ export class FairQueue<Item extends QueueItem> {
 
   /** @returns False if it was not queued. */
   delete(item: Item): boolean {
-    const lane = this.#lanes.get(item.client);
+    const lane = this.#laneOf(item.client);
     if (lane === undefined || !lane.items.delete(item)) return false;
     lane.bytes -= item.bytes;
-    if (lane.items.size === 0) this.#lanes.delete(item.client);
     this.#size--;
     this.#bytes -= item.bytes;
     return true;
+  }
+
+  #laneOf(client: string): Lane<Item> | undefined {
+    return this.#fresh.get(client) ?? this.#turns.get(client);
   }
 }

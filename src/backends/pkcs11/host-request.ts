@@ -7,6 +7,8 @@ export interface RequestOptions<T> {
   readonly parse: (value: unknown) => T;
   readonly blob?: Uint8Array | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Whether the caller has gone, for callers that know it without a signal: asked now and then. */
+  readonly isCancelled?: (() => boolean) | undefined;
   /** When the caller stops waiting, milliseconds since the epoch. */
   readonly deadline?: number | undefined;
   /** Where an operation takes longer than others. */
@@ -41,6 +43,7 @@ export class HostRequestInFlight {
   readonly isChange: boolean;
   /** Whether its frame is to be zeroed after use: there may be a PIN or a private key in it. */
   readonly isSecret: boolean;
+  readonly isCancelled: (() => boolean) | undefined;
   readonly #frame: Buffer;
   readonly #onStart: (() => void) | undefined;
   readonly #settle: (outcome: Outcome) => void;
@@ -59,6 +62,7 @@ export class HostRequestInFlight {
     this.timeoutMs = options.timeoutMs;
     this.deadline = options.deadline ?? Number.POSITIVE_INFINITY;
     this.isChange = options.isChange ?? false;
+    this.isCancelled = options.isCancelled;
     this.#frame = frame;
     this.#onStart = options.onStart;
     this.#settle = settle;
@@ -141,7 +145,7 @@ export function errorOf(reply: Extract<HostReply, { ok: false }>): SignetError {
   });
 }
 
-function cancelled(): SignetError {
+export function cancelled(): SignetError {
   return new SignetError('CANCELLED', 'the call was cancelled');
 }
 

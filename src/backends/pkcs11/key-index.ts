@@ -26,6 +26,11 @@ export interface KeyRecord {
 
 /** How old an answer "no such key" may be, milliseconds. The daemon's health checks keep the index younger than that. */
 const MAX_AGE_MS = 5000;
+/**
+ * A token with thousands of objects takes long to look through, and signs nothing meanwhile: health checks leave it alone for
+ * so many times as long.
+ */
+const REST = 20;
 /** What a look-up waits for the token: the key may be in another home, whose callers must not wait for this one. */
 const LOOK_UP_TIMEOUT_MS = 1000;
 
@@ -38,6 +43,8 @@ export class KeyIndex {
   /** Which attachment the records are from. */
   #source: AttachedToken | undefined;
   #readAt = Number.NEGATIVE_INFINITY;
+  /** How long the token took at the last reading, milliseconds. */
+  #tookMs = 0;
 
   constructor(connection: TokenConnection, onUnreadable: (what: string, error: SignetError) => void) {
     this.#connection = connection;
@@ -79,6 +86,14 @@ export class KeyIndex {
     return this.#flights.run('changes', () => this.#read(true));
   }
 
+  /** As `refreshIfChanged`, or a mere look whether the token is there if that takes too much of its time. */
+  async refreshIfDue(): Promise<void> {
+    const { attached } = this.#connection;
+    const isResting = performance.now() - this.#readAt < REST * this.#tookMs;
+    if (attached === undefined || attached !== this.#source || !isResting) await this.refreshIfChanged();
+    else ({ value: attached.state } = await attached.host.request({ op: 'state' }, { parse: ANSWERS.state }));
+  }
+
   /** The next look-up reads anew. */
   expire(): void {
     this.#source = undefined;
@@ -100,7 +115,9 @@ export class KeyIndex {
   async #read(onlyChanges: boolean): Promise<void> {
     const attached = await this.#connection.attach();
     const ifChanged = onlyChanges && attached === this.#source;
+    const startedAt = performance.now();
     const { value: keys } = await attached.host.request({ op: 'keys', ifChanged }, { parse: ANSWERS.keys });
+    this.#tookMs = performance.now() - startedAt;
     if (keys !== undefined) this.#records = this.#recordsOf(keys, attached);
     this.#source = attached;
     this.#readAt = performance.now();

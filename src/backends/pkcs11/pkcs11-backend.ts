@@ -7,7 +7,7 @@ import { algorithmRow, type KeyAlgorithm } from '../../crypto/algorithms.ts';
 import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
 import { decodePkcs8 } from '../../crypto/private-key-info.ts';
 import { privateKeyParts } from '../../crypto/private-key-parts.ts';
-import { type PublicKey, publicKeyOf, verifyWith } from '../../crypto/public-key.ts';
+import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
 import { checkDigest } from '../../crypto/sign-digest.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
 import { verifyDigest } from '../../crypto/verify-digest.ts';
@@ -29,6 +29,7 @@ import { KeyIndex, type KeyRecord } from './key-index.ts';
 import { formatLabel } from './label.ts';
 import { PinFile } from './pin-file.ts';
 import { attributesOfPublicKey } from './public-object.ts';
+import { SignatureVerifier } from './signature-verifier.ts';
 import { TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
 
 export interface Pkcs11Options extends Omit<TokenConnectionOptions, 'pinFile'> {
@@ -38,6 +39,8 @@ export interface Pkcs11Options extends Omit<TokenConnectionOptions, 'pinFile'> {
   readonly onUnreadable: (what: string, error: SignetError) => void;
 }
 
+/** One for all tokens: its thread has a processor to itself, and a second one would only share it. */
+const verifier = new SignatureVerifier();
 /** Making a key may take a small device minutes; milliseconds. */
 const GENERATION_TIMEOUT_MS = 180_000;
 /** An answer later than this makes the token "down" for now, milliseconds. */
@@ -169,7 +172,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   async #check(): Promise<void> {
-    await this.#index.refreshIfChanged();
+    await this.#index.refreshIfDue();
     // The file may have been corrected; a PIN that was refused is not tried (pin-file.ts).
     if (this.#connection.pinProblem !== undefined) await this.#connection.login().catch(() => undefined);
   }
@@ -268,9 +271,8 @@ function orderBytes(spki: Uint8Array): number {
 }
 
 async function isValid(record: KeyRecord, input: SignInput, signature: Uint8Array): Promise<boolean> {
-  const { publicKey, verifier } = record;
-  if ('message' in input) return verifyWith(verifier, publicKey, input.message, signature);
-  return verifyDigest(publicKey, input.digest, input.hash, signature);
+  if ('message' in input) return verifier.verify(record, input.message, signature);
+  return verifyDigest(record.publicKey, input.digest, input.hash, signature);
 }
 
 function encodeAttributes(key: PublicKey) {

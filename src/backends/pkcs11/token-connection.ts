@@ -122,8 +122,10 @@ export class TokenConnection implements AsyncDisposable {
    */
   async request<T>(context: SignContext, request: HostRequest, options: RequestOptions<T>): Promise<HostAnswer<T>> {
     if (this.#own === undefined) await this.attach();
-    const { client, caller, signal, deadline, onStart } = context;
-    return this.#requests.request(client ?? caller, request, { signal, deadline, onStart, ...options });
+    const { client, caller, deadline, onStart } = context;
+    // A signal costs as much as the rest of a request: where it can be done without, none is made.
+    const gone = context.cancelled === undefined ? { signal: context.signal } : { isCancelled: () => isGone(context) };
+    return this.#requests.request(client ?? caller, request, { deadline, onStart, ...gone, ...options });
   }
 
   /**
@@ -294,6 +296,10 @@ export class TokenConnection implements AsyncDisposable {
     const { value } = await attached.host.request({ op: 'login' }, { parse: ANSWERS.state, blob: pin });
     return value;
   }
+}
+
+function isGone({ cancelled }: SignContext): boolean {
+  return cancelled ?? false;
 }
 
 /** Whether private keys can be used now. */

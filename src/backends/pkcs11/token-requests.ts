@@ -5,7 +5,13 @@
 import { SignetError } from '../../errors.ts';
 import { FairQueue, type QueueBounds } from './fair-queue.ts';
 import type { HostRequest } from './host-protocol.ts';
-import { type HostAnswer, HostRequestInFlight, type RequestOptions, type RequestOwner } from './host-request.ts';
+import {
+  cancelled,
+  type HostAnswer,
+  HostRequestInFlight,
+  type RequestOptions,
+  type RequestOwner,
+} from './host-request.ts';
 
 /** More callers than these on one token would only time out. */
 const BOUNDS: QueueBounds = {
@@ -14,6 +20,9 @@ const BOUNDS: QueueBounds = {
   maxItemsPerClient: 1024,
   maxBytesPerClient: 16 * 1024 * 1024,
 };
+
+/** How often it is asked whether callers have gone that tell it only then, milliseconds. */
+const LOOK_MS = 100;
 
 /** A host as the queue sees it. */
 export interface RequestServer {
@@ -60,7 +69,12 @@ export class TokenRequests implements RequestOwner {
   /** The next request for `server` to work on. */
   next(server: RequestServer): HostRequestInFlight | undefined {
     const canOthers = !server.isOpen && [...this.#servers].some(({ isOpen }) => isOpen);
-    return canOthers ? undefined : this.#queue.next();
+    if (canOthers) return undefined;
+    for (let request = this.#queue.next(); request !== undefined; request = this.#queue.next()) {
+      if (!request.isCancelled?.()) return request;
+      request.fail(cancelled());
+    }
+    return undefined;
   }
 
   /** From now on `server` is given requests. */
@@ -82,7 +96,7 @@ export class TokenRequests implements RequestOwner {
       return;
     }
     this.#live.add(request);
-    this.#armTimer(request.deadline);
+    this.#armTimer(wakeUpFor(request));
     this.#leastLoaded()?.pull();
   }
 
@@ -116,11 +130,11 @@ export class TokenRequests implements RequestOwner {
   }
 
   /** One timer for all: one for each would be set and cleared for every signature. */
-  #armTimer(deadline: number): void {
-    if (deadline >= this.#timerAt) return;
+  #armTimer(at: number): void {
+    if (at >= this.#timerAt) return;
     clearTimeout(this.#timer);
-    this.#timerAt = deadline;
-    this.#timer = setTimeout(() => this.#expire(), Math.min(deadline - Date.now(), MAX_TIMER_MS)).unref();
+    this.#timerAt = at;
+    this.#timer = setTimeout(() => this.#expire(), Math.min(at - Date.now(), MAX_TIMER_MS)).unref();
   }
 
   #expire(): void {
@@ -129,7 +143,8 @@ export class TokenRequests implements RequestOwner {
     let next = Number.POSITIVE_INFINITY;
     for (const request of this.#live) {
       if (request.deadline <= now) this.abandon(request, this.#late());
-      else next = Math.min(next, request.deadline);
+      else if (request.isCancelled?.()) this.abandon(request, cancelled());
+      else next = Math.min(next, wakeUpFor(request));
     }
     this.#armTimer(next);
   }
@@ -141,6 +156,11 @@ export class TokenRequests implements RequestOwner {
 
 /** What Node's timers can hold (2^31 - 1 ms); a later deadline is looked at again then. */
 const MAX_TIMER_MS = 0x7fffffff;
+
+/** When a request is to be looked at again. */
+function wakeUpFor({ deadline, isCancelled }: HostRequestInFlight): number {
+  return isCancelled === undefined ? deadline : Math.min(deadline, Date.now() + LOOK_MS);
+}
 
 /** A server that is not open comes last: it answers what is wrong, if nobody else can do better. */
 function rank({ load, isOpen }: RequestServer): number {

@@ -33,6 +33,20 @@ parentPort.on('message', ({ shared, passphraseBytes, salt, iterations, keyBytes 
 /** A thread needs little, and must not grow. */
 const LIMITS = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 16 };
 
+/** Threads of one process. */
+const MAX_THREADS = 4;
+
+/**
+ * How many threads a process is to have. One processor stays for the event loop and the database: more threads would open
+ * hardly more keys in a second, and keys in use would wait for them.
+ *
+ * @param processes How many share the processors.
+ * @returns 1 to 4
+ */
+export function derivationsAtOnce(processors: number, processes: number): number {
+  return Math.min(Math.max(Math.floor((processors - 1) / processes), 1), MAX_THREADS);
+}
+
 /** Who waits for a thread's next answer. */
 interface Waiter {
   readonly resolve: () => void;

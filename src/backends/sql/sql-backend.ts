@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import pLimit from 'p-limit';
+import pLimit, { type LimitFunction } from 'p-limit';
 import { type DeriveKey, openKeyJwe, sealKeyJwe } from '../../crypto/jwe.ts';
 import type { KeyId } from '../../crypto/key-id.ts';
 import { PrivateKey } from '../../crypto/private-key.ts';
@@ -29,20 +29,15 @@ import { throwIfCancelled } from '../cancellation.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { UnlockedKeys } from '../unlocked-keys.ts';
 import type { SqlDatabase, SqlQueries } from './database.ts';
-import { DerivationThreads } from './derivation-threads.ts';
+import { DerivationThreads, derivationsAtOnce } from './derivation-threads.ts';
 import { type KeyRow, KeyTable } from './key-table.ts';
 import { LastUsed } from './last-used.ts';
 import { RowCache } from './row-cache.ts';
 import { RowReader } from './row-reader.ts';
 import { checkStart } from './start-check.ts';
 
-/**
- * Key derivations at once; the others wait here. One processor stays for the event loop and the database: more would open
- * hardly more keys in a second, and keys in use would wait for them.
- */
-const DERIVATIONS_AT_ONCE = Math.min(Math.max(availableParallelism() - 1, 1), 4);
-/** Handed to the threads beyond those, so that none of them waits for the event loop to bring it the next one. */
-const DERIVATIONS_AHEAD = 1;
+/** Derivations that a thread has at hand, so that it does not wait for the event loop to bring it the next one. */
+const DERIVATIONS_PER_THREAD = 2;
 /** Tells other daemons that a row changed; the payload is the key ID. */
 const CHANNEL = 'signet_keys';
 
@@ -56,6 +51,8 @@ export interface SqlBackendOptions {
   readonly variableOf: (alias: string) => string;
   /** PBKDF2 iterations of new keys. */
   readonly p2c: number;
+  /** How many share the processors of this machine. */
+  readonly processes: number;
   readonly unlocked: { readonly max: number; readonly ttlMs: number };
   /** How long a deletion by another daemon may stay unseen, milliseconds. */
   readonly revalidateMs: number;
@@ -90,8 +87,8 @@ export class SqlBackend implements KeyBackend {
   readonly #lastUsed: LastUsed;
   readonly #opening = new SingleFlight<KeyId, PrivateKey>();
   readonly #reusing = new SingleFlight<string, KeyInfo & { readonly publicKey: PublicKey }>();
-  readonly #derivations = pLimit(DERIVATIONS_AT_ONCE + DERIVATIONS_AHEAD);
-  readonly #threads = new DerivationThreads(DERIVATIONS_AT_ONCE);
+  readonly #derivations: LimitFunction;
+  readonly #threads: DerivationThreads;
   readonly #derive: DeriveKey = (...work) => this.#threads.derive(...work);
   #listening: AsyncDisposable | undefined;
 
@@ -101,6 +98,9 @@ export class SqlBackend implements KeyBackend {
     this.#database = database;
     this.location = database.location;
     this.#table = new KeyTable(database);
+    const threads = derivationsAtOnce(availableParallelism(), options.processes);
+    this.#derivations = pLimit(DERIVATIONS_PER_THREAD * threads);
+    this.#threads = new DerivationThreads(threads);
     this.#unlocked = new UnlockedKeys(unlocked);
     this.#rows = new RowCache({
       source: new RowReader(this.#table),
@@ -212,9 +212,10 @@ export class SqlBackend implements KeyBackend {
     await this.#database[Symbol.asyncDispose]();
   }
 
-  #describe({ keyId, role, gun, publicKey }: KeyRow): KeyInfo & { readonly publicKey: PublicKey } {
+  #describe({ keyId, role, gun, publicKey, lastUsedAt }: KeyRow): KeyInfo & { readonly publicKey: PublicKey } {
     const needs = { pin: false, touch: false, passphrase: true };
-    return { keyId, role, gun, location: this.location, needs, publicKey };
+    const use = lastUsedAt === undefined ? {} : { lastUsedAt };
+    return { keyId, role, gun, location: this.location, needs, publicKey, ...use };
   }
 
   async #row(keyId: KeyId): Promise<KeyRow> {

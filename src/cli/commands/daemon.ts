@@ -6,7 +6,7 @@ import { parseDuration } from '../../duration.ts';
 import { fromNodeError, SignetError } from '../../errors.ts';
 import { daemonLogFile } from '../daemon-log.ts';
 import type { Invocation } from '../invocation.ts';
-import { printable, printBytes, printData, printJson } from '../output.ts';
+import { printable, printBytes, printData, printJson, printNote } from '../output.ts';
 import { isAnswering } from '../socket.ts';
 import { startDaemon } from '../start-daemon.ts';
 
@@ -35,8 +35,9 @@ export async function daemonStart(invocation: Invocation): Promise<undefined> {
   }
   const configFile = config === undefined ? undefined : resolve(config);
   const { socket, logFile } = await startDaemon({ env, signal, socket: session.socket, configFile, idleTimeout });
-  if (invocation.json) printJson({ socket, logFile });
-  else printData(`signetd listens on ${socket}, its log is ${logFile}`);
+  if (invocation.json) printJson({ socket: socket ?? null, logFile });
+  else printData(`signetd ${socket === undefined ? 'serves no agent' : `listens on ${socket}`}, its log is ${logFile}`);
+  if (socket !== undefined && socket !== session.socket) printNote(`commands find it with SIGNET_SOCKET=${socket}`);
 }
 
 export async function daemonStop({ world: { session, signal }, json }: Invocation): Promise<undefined> {

@@ -1,6 +1,6 @@
 /** `signet key backup` and `signet key restore` */
 import { SignetError } from '../../errors.ts';
-import type { RestorePart, RestoreResponse } from '../../rpc/messages.ts';
+import type { RestoreResponse } from '../../rpc/messages.ts';
 import { inputError, openInput, requireNewFile, writeOutput } from '../files.ts';
 import type { Invocation } from '../invocation.ts';
 import { printData, printJson, printNote } from '../output.ts';
@@ -33,11 +33,8 @@ export async function keyBackup(invocation: Invocation): Promise<undefined> {
 }
 
 export async function keyRestore(invocation: Invocation): Promise<undefined> {
-  const { session, signal } = invocation.world;
-  const file = invocation.argument(0);
   const dryRun = invocation.flag('dry-run');
-  const options = { passphrase: new Uint8Array(), replace: invocation.flag('really-replace'), dry_run: dryRun };
-  const result = await session.asking((agent, call) => agent.restore(restoreParts(file, options, signal), call));
+  const result = await restore(invocation, dryRun);
   if (invocation.json) {
     printJson({ restored: result.restored, unchanged: result.unchanged, replaced: result.replaced, dryRun });
     return;
@@ -45,17 +42,32 @@ export async function keyRestore(invocation: Invocation): Promise<undefined> {
   report(result, dryRun);
 }
 
-async function* restoreParts(
-  file: string,
-  options: NonNullable<RestorePart['options']>,
-  signal: AbortSignal,
-): AsyncIterable<RestorePart> {
-  yield { part: 'options', options };
+/** The archive is read anew for each passphrase that is tried: it may be larger than memory. */
+async function restore(invocation: Invocation, dryRun: boolean): Promise<RestoreResponse> {
+  const { session, signal } = invocation.world;
+  const file = invocation.argument(0);
+  const person = await session.person();
+  for (let attempt = 0; ; attempt++) {
+    using passphrase = await person.archivePassphrase(attempt);
+    if (passphrase === undefined) throw person.refusal ?? new SignetError('CANCELLED', 'nothing was typed');
+    const request = {
+      passphrase: passphrase.bytes(),
+      replace: invocation.flag('really-replace'),
+      dry_run: dryRun,
+    };
+    try {
+      return await session.asking((agent, call) => agent.restore(request, archiveParts(file, signal), call));
+    } catch (error) {
+      const mayTryAgain = error instanceof SignetError && error.code === 'PASSPHRASE_INCORRECT' && file !== '-';
+      if (!mayTryAgain) throw error;
+    }
+  }
+}
+
+async function* archiveParts(file: string, signal: AbortSignal): AsyncIterable<Uint8Array> {
   try {
     for await (const chunk of openInput(file, signal) as AsyncIterable<Buffer>) {
-      for (let start = 0; start < chunk.length; start += PART_BYTES) {
-        yield { part: 'archive', archive: chunk.subarray(start, start + PART_BYTES) };
-      }
+      for (let start = 0; start < chunk.length; start += PART_BYTES) yield chunk.subarray(start, start + PART_BYTES);
     }
   } catch (error) {
     throw inputError(error, file);
@@ -63,12 +75,13 @@ async function* restoreParts(
 }
 
 function report({ restored, unchanged, replaced }: RestoreResponse, dryRun: boolean): void {
+  const line = (word: string) => (id: string) => `${word.padEnd('unchanged'.length)}  ${id}`;
   const lines = [
-    ...restored.map((id) => `restored   ${id}`),
-    ...replaced.map((id) => `replaced   ${id}`),
-    ...unchanged.map((id) => `unchanged  ${id}`),
+    ...restored.map(line(dryRun ? 'restore' : 'restored')),
+    ...replaced.map(line(dryRun ? 'replace' : 'replaced')),
+    ...unchanged.map(line('unchanged')),
   ];
   if (lines.length > 0) printData(lines.join('\n'));
-  const verb = dryRun ? 'would be ' : '';
-  printNote(`${restored.length} ${verb}restored, ${replaced.length} ${verb}replaced, ${unchanged.length} unchanged`);
+  const would = dryRun ? 'would be ' : '';
+  printNote(`${restored.length} ${would}restored, ${replaced.length} ${would}replaced, ${unchanged.length} unchanged`);
 }

@@ -10,18 +10,9 @@ export async function keyPasswd(invocation: Invocation): Promise<undefined> {
   const key = await findKey(session, invocation.argument(0));
   const file = invocation.text('new-passphrase-file');
   using fromFile = file === undefined ? undefined : await readNewPassphrase(file);
-  // The variables hold the passphrase that the key has now: the new one is chosen by a person, or in a file.
-  using chosen =
-    fromFile ??
-    (await (
-      await session.person()
-    ).chosenPassphrase(`new ${ownerText(key)} with ID ${key.key_id.slice(0, 7)}`, undefined));
-  if (chosen === undefined) {
-    throw (await session.person()).refusal ?? new SignetError('CANCELLED', 'no new passphrase, nothing was changed');
-  }
-  await session.asking((agent, call) =>
-    agent.changePassphrase({ key_id: key.key_id, new_passphrase: chosen.bytes() }, call),
-  );
+  (await session.person()).setNewPassphrase(fromFile ?? 'person');
+  const request = { key_id: key.key_id, new_passphrase: new Uint8Array() };
+  await session.asking((agent, call) => agent.changePassphrase(request, call));
   if (invocation.json) printJson({ keyId: key.key_id });
   else printData(`Successfully updated passphrase for key ID: ${key.key_id}`);
 }

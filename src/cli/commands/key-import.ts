@@ -56,7 +56,7 @@ async function store(
   const gun = entry.gun || (invocation.text('gun') ?? '');
   const pkcs8 = entry.key.toPkcs8();
   try {
-    (await session.person()).offerNewPassphrase(passphrase);
+    (await session.person()).setNewPassphrase(passphrase);
     return await session.asking((agent, call) =>
       agent.importKey({ pkcs8, role, gun, ...placeOptions(invocation) }, call),
     );

@@ -1,72 +1,54 @@
 /**
  * Whom a command can ask: what the command line and the environment give, else the terminal, else pinentry.
  *
- * A secret that did not come from a person is tried once. What a person types wrong may be typed again, as often as
- * notary allows for passphrases, and as often as the token and the daemon allow for PINs.
+ * A passphrase that did not come from a person is tried once. What a person types wrong may be typed again, as often as
+ * notary allows.
  */
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import { passphraseVariables } from '../../passphrase-variables.ts';
-import type { QuestionMessage, TokenMessage, TouchMessage } from '../../rpc/messages.ts';
-import { printNote } from '../output.ts';
-import { ProgressDisplay } from './progress.ts';
+import type { QuestionMessage, TouchMessage } from '../../rpc/messages.ts';
+import { Asker, type AskerOptions } from './asker.ts';
+import { PinAnswers } from './pins.ts';
 import type { FoundSecret, SecretSources } from './sources.ts';
 import { MIN_PASSPHRASE_BYTES, strengthOf, trimmedLength } from './strength.ts';
-import { Terminal } from './terminal.ts';
 import * as words from './wording.ts';
 
 /** Prompts for an existing passphrase, and for a new one, before notary gives up. */
 const MAX_PASSPHRASE_TRIES = 4;
 const MAX_NEW_PASSPHRASE_TRIES = 12;
 
-export interface PersonOptions {
-  readonly sources: SecretSources;
-  /** Who asks, as `signet key sign`. */
-  readonly program: string;
-  /** False: nobody may be asked. */
-  readonly mayAsk: boolean;
-  readonly env: NodeJS.ProcessEnv;
-  readonly signal: AbortSignal;
-}
+const FROM_FILE = 'use --passphrase-file or --passphrase-fd';
 
 interface AskedPassphrase {
   readonly what: string;
   readonly count: number;
 }
 
-interface SecretPrompt {
-  readonly text: string;
-  /** Why it is asked again. */
-  readonly error?: string | undefined;
-}
-
 export class Person implements Disposable {
-  readonly #options: PersonOptions;
-  readonly #progress: ProgressDisplay;
-  /** Undefined until it is looked for; null if there is none. */
-  #terminal: Terminal | null | undefined;
+  readonly #asker: Asker;
+  readonly #pins: PinAnswers;
+  readonly #sources: SecretSources;
   /** Passphrases that were typed, by role: notary too asks once per role. */
   readonly #typed = new Map<string, Secret>();
-  #refusal: SignetError | undefined;
-  #offered: Secret | undefined;
+  #newPassphrase: Secret | 'person' | undefined;
   /** The last existing passphrase that a person was asked for. */
   #asked: AskedPassphrase | undefined;
-  /** Of the question that is being asked for the agent. */
-  #unwanted: AbortSignal | undefined;
 
-  constructor(options: PersonOptions) {
-    this.#options = options;
-    this.#progress = new ProgressDisplay('done');
+  constructor({ sources, ...options }: AskerOptions & { readonly sources: SecretSources }) {
+    this.#asker = new Asker(options);
+    this.#sources = sources;
+    this.#pins = new PinAnswers(this.#asker, sources);
   }
 
   /** Why the last question went without an answer. */
   get refusal(): SignetError | undefined {
-    return this.#refusal;
+    return this.#asker.refusal;
   }
 
   /** What the user should read when a call that asked has failed: why there was no answer, or that none fitted. */
   explain(error: unknown): unknown {
-    if (this.#refusal !== undefined) return this.#refusal;
+    if (this.refusal !== undefined) return this.refusal;
     const isWrong = error instanceof SignetError && error.code === 'PASSPHRASE_INCORRECT';
     return isWrong && this.#asked !== undefined ? noneFits(this.#asked) : error;
   }
@@ -78,15 +60,15 @@ export class Person implements Disposable {
    * @returns Undefined to decline, and then `refusal` says why; the caller disposes of the answer.
    */
   async answer(question: QuestionMessage, signal: AbortSignal): Promise<Secret | undefined> {
-    this.#unwanted = signal;
+    this.#asker.unwanted = signal;
     try {
       return await this.#answerTo(question);
     } catch (error) {
-      this.#refusal =
+      this.#asker.refusal =
         error instanceof SignetError ? error : new SignetError('INTERNAL', String(error), { cause: error });
       return undefined;
     } finally {
-      this.#unwanted = undefined;
+      this.#asker.unwanted = undefined;
     }
   }
 
@@ -101,13 +83,18 @@ export class Person implements Disposable {
       case 'new archive passphrase':
         return await this.newArchivePassphrase();
       default:
-        return question.kind.startsWith('new ') ? await this.#newPin(question) : await this.#pin(question);
+        return await this.#pins.answer(question);
     }
   }
 
-  /** What new keys are sealed under without asking; undefined ends that. The caller keeps owning it. */
-  offerNewPassphrase(passphrase: Secret | undefined): void {
-    this.#offered = passphrase;
+  /**
+   * What the next new passphrases are.
+   *
+   * @param source A passphrase, which the caller keeps owning; `person`: not even from a file or variable, which hold the
+   *   one that the key has now; undefined: as usual.
+   */
+  setNewPassphrase(source: Secret | 'person' | undefined): void {
+    this.#newPassphrase = source;
   }
 
   /**
@@ -117,34 +104,37 @@ export class Person implements Disposable {
    * @param file Stands before the key's name where it is one in a file.
    */
   async passphrase(key: words.KeyName, attempt: number, file = ''): Promise<Secret | undefined> {
-    const found = await this.#options.sources.passphrase(key.role);
+    const found = await this.#sources.passphrase(key.role);
     const what = `${file}${words.keyText(key)}`;
     if (found !== undefined) return this.#once(found, attempt, what);
     const typed = this.#typed.get(key.role);
     if (attempt === 0 && typed !== undefined) return typed.clone();
-    const answer = await this.#existing(what, attempt, passphraseVariables(key.role)[0]);
+    const answer = await this.#existing(what, attempt, remediesFor(key.role));
     if (answer !== undefined) this.#remember(key.role, answer);
     return answer;
   }
 
   /** For a new key, or for a key that gets another one. */
   async newPassphrase(key: words.KeyName): Promise<Secret | undefined> {
-    if (this.#offered !== undefined) return this.#offered.clone();
-    const found = await this.#options.sources.passphrase(key.role);
+    const source = this.#newPassphrase;
+    if (source !== undefined && source !== 'person') return source.clone();
+    const found = source === 'person' ? undefined : await this.#sources.passphrase(key.role);
     if (found !== undefined) return found.secret;
-    if (key.role === 'root') this.#terminalOrNone()?.write(`${words.ROOT_NOTICE}\n`);
-    return await this.chosenPassphrase(`new ${words.keyText(key)}`, passphraseVariables(key.role)[0]);
+    if (key.role === 'root') this.#asker.tell(words.ROOT_NOTICE);
+    const remedies = source === 'person' ? ['use --new-passphrase-file'] : remediesFor(key.role);
+    return await this.#chosenPassphrase(`new ${words.keyText(key)}`, remedies);
   }
 
   async archivePassphrase(attempt: number): Promise<Secret | undefined> {
-    const found = await this.#options.sources.namedPassphrase();
+    const found = await this.#sources.namedPassphrase();
     if (found !== undefined) return this.#once(found, attempt, 'the archive');
-    return await this.#existing('the archive', attempt, undefined);
+    return await this.#existing('the archive', attempt, [FROM_FILE]);
   }
 
+  /** @throws {SignetError} INVALID_ARGUMENT for one from a file that is too short */
   async newArchivePassphrase(): Promise<Secret | undefined> {
-    const found = await this.#options.sources.namedPassphrase();
-    if (found === undefined) return await this.chosenPassphrase('new archive', undefined);
+    const found = await this.#sources.namedPassphrase();
+    if (found === undefined) return await this.#chosenPassphrase('new archive', [FROM_FILE]);
     if (trimmedLength(found.secret.bytes()) >= MIN_PASSPHRASE_BYTES) return found.secret;
     found.secret.dispose();
     throw new SignetError('INVALID_ARGUMENT', `the passphrase from ${found.origin} is too short for an archive`, {
@@ -152,66 +142,26 @@ export class Person implements Disposable {
     });
   }
 
-  /** Asks twice, until both are the same and long enough. */
-  async chosenPassphrase(what: string, variable: string | undefined): Promise<Secret | undefined> {
-    let error: string | undefined;
-    for (let attempt = 0; attempt < MAX_NEW_PASSPHRASE_TRIES; attempt++) {
-      using first = await this.#ask(
-        { text: `Enter passphrase for ${what}: `, error },
-        `a passphrase for the ${what}`,
-        variable,
-      );
-      if (first === undefined) return undefined;
-      error = words.TOO_SHORT;
-      if (trimmedLength(first.bytes()) < MIN_PASSPHRASE_BYTES) continue;
-      const strength = strengthOf(first.bytes());
-      if (strength !== 'good') this.#terminalOrNone()?.write(`Strength: ${strength}. Five random words are better.\n`);
-      using second = await this.#ask(
-        { text: `Repeat passphrase for ${what}: ` },
-        `a passphrase for the ${what}`,
-        variable,
-      );
-      if (second === undefined) return undefined;
-      if (Buffer.compare(first.bytes(), second.bytes()) === 0) return first.clone();
-      error = words.NO_MATCH;
-    }
-    this.#refusal = new SignetError('PASSPHRASE_REQUIRED', 'maximum number of passphrase attempts exceeded');
-    return undefined;
-  }
-
   /** Tells that a token waits. The notice goes when the result is disposed of. */
   touch({ token, ...key }: TouchMessage): Disposable {
-    const notice = `Touch ${token === null ? 'the token' : words.tokenText(token)} to use the ${words.keyText(key)}`;
-    const terminal = this.#terminalOrNone();
-    if (terminal === undefined) {
-      printNote(notice);
-      return { [Symbol.dispose]: () => undefined };
-    }
-    terminal.write(notice);
-    return { [Symbol.dispose]: () => terminal.write('\r\u001b[K') };
+    const device = token === null ? 'the token' : words.tokenText(token);
+    return this.#asker.notice(`Touch ${device} to use the ${words.keyText(key)}`);
+  }
+
+  /** @see Asker.confirm */
+  async confirm(question: string, word: string, flag: string): Promise<void> {
+    await this.#asker.confirm(question, word, flag);
   }
 
   /** @param total 0 when it is not known. */
   progress(done: number, total: number): void {
-    this.#progress.show(done, total);
+    this.#asker.progress(done, total);
   }
 
-  /**
-   * Has a word typed before something is destroyed.
-   *
-   * @param flag The option that confirms without a person.
-   * @throws {SignetError} INVALID_ARGUMENT if nobody can be asked, CANCELLED if another word was typed
-   */
-  async confirm(question: string, word: string, flag: string): Promise<void> {
-    const terminal = this.#options.mayAsk ? this.#terminalOrNone() : undefined;
-    if (terminal === undefined) {
-      throw new SignetError('INVALID_ARGUMENT', 'this needs a confirmation, and there is no terminal to ask on', {
-        hint: `to go ahead without being asked, add ${flag}`,
-      });
-    }
-    const answer = await terminal.readAnswer(`${question}\nType "${word}" to go ahead: `, this.#options.signal);
-    if (answer?.trim() === word) return;
-    throw new SignetError('CANCELLED', 'aborted, nothing was changed');
+  /** A call that could ask has ended. */
+  endCall(): void {
+    this.#asker.endProgress();
+    this.#pins.endCall();
   }
 
   /** Name and password for a server. @returns Undefined if nobody can be asked, or answers */
@@ -225,11 +175,9 @@ export class Person implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#progress[Symbol.dispose]();
-    this.#terminal?.[Symbol.dispose]();
-    this.#terminal = null;
+    this.#asker[Symbol.dispose]();
     for (const secret of this.#typed.values()) secret.dispose();
-    this.#options.sources[Symbol.dispose]();
+    this.#sources[Symbol.dispose]();
   }
 
   #remember(role: string, secret: Secret): void {
@@ -241,106 +189,48 @@ export class Person implements Disposable {
   #once({ secret, origin }: FoundSecret, attempt: number, what: string): Secret | undefined {
     if (attempt === 0) return secret;
     secret.dispose();
-    this.#refusal = new SignetError('PASSPHRASE_INCORRECT', `the passphrase from ${origin} does not open ${what}`);
+    const message = `the passphrase from ${origin} does not open ${what}`;
+    this.#asker.refusal = new SignetError('PASSPHRASE_INCORRECT', message);
     return undefined;
   }
 
-  async #existing(what: string, attempt: number, variable: string | undefined): Promise<Secret | undefined> {
+  async #existing(what: string, attempt: number, remedies: readonly string[]): Promise<Secret | undefined> {
     if (attempt >= MAX_PASSPHRASE_TRIES) {
-      this.#refusal = noneFits({ what, count: attempt });
+      this.#asker.refusal = noneFits({ what, count: attempt });
       return undefined;
     }
     this.#asked = { what, count: attempt + 1 };
     const error = attempt === 0 ? undefined : words.INCORRECT;
-    return await this.#ask({ text: `Enter passphrase for ${what}: `, error }, `the passphrase of ${what}`, variable);
+    const prompt = `Enter passphrase for ${what}: `;
+    return await this.#asker.secret({ prompt, error, what: `the passphrase of ${what}`, remedies });
   }
 
-  async #pin(question: QuestionMessage): Promise<Secret | undefined> {
-    const { what, prompt } = pinTexts(question);
-    const isLast = question.tries_left === 1;
-    const found = question.kind === 'pin' ? await this.#options.sources.pin() : undefined;
-    if (found === undefined) return await this.#ask({ text: prompt }, what, undefined);
-    if (question.attempt === 0 && !isLast) return found.secret;
-    found.secret.dispose();
-    this.#refusal = isLast
-      ? new SignetError('PIN_REQUIRED', `${what} has one try left, which is not spent unattended`, {
-          hint: 'type the PIN on a terminal',
-        })
-      : new SignetError('PIN_INCORRECT', `the PIN from ${found.origin} is not ${what}`);
-    return undefined;
-  }
-
-  async #newPin(question: QuestionMessage): Promise<Secret | undefined> {
-    const { what, prompt } = pinTexts(question);
+  /** Asks twice, until both are the same and long enough. */
+  async #chosenPassphrase(subject: string, remedies: readonly string[]): Promise<Secret | undefined> {
+    const what = `a passphrase for the ${subject}`;
     let error: string | undefined;
-    for (let attempt = 0; attempt < MAX_PASSPHRASE_TRIES; attempt++) {
-      using first = await this.#ask({ text: prompt, error }, what, undefined);
+    for (let attempt = 0; attempt < MAX_NEW_PASSPHRASE_TRIES; attempt++) {
+      using first = await this.#asker.secret({ prompt: `Enter passphrase for ${subject}: `, error, what, remedies });
       if (first === undefined) return undefined;
-      using second = await this.#ask({ text: prompt.replace(/^Enter/, 'Repeat') }, what, undefined);
+      error = words.TOO_SHORT;
+      if (trimmedLength(first.bytes()) < MIN_PASSPHRASE_BYTES) continue;
+      const strength = strengthOf(first.bytes());
+      if (strength !== 'good') this.#asker.tell(`Strength: ${strength}. Five random words are better.`);
+      using second = await this.#asker.secret({ prompt: `Repeat passphrase for ${subject}: `, what, remedies });
       if (second === undefined) return undefined;
       if (Buffer.compare(first.bytes(), second.bytes()) === 0) return first.clone();
-      error = 'They do not match. Please retry.';
+      error = words.NO_MATCH;
     }
+    this.#asker.refusal = new SignetError('PASSPHRASE_REQUIRED', 'maximum number of passphrase attempts exceeded');
     return undefined;
   }
+}
 
-  /** @param what For the error where nobody can be asked. */
-  async #ask({ text, error }: SecretPrompt, what: string, variable: string | undefined): Promise<Secret | undefined> {
-    const { program, env, mayAsk } = this.#options;
-    const signal = this.#signal;
-    this.#progress[Symbol.dispose]();
-    const terminal = mayAsk ? this.#terminalOrNone() : undefined;
-    if (terminal !== undefined) {
-      const answer = await terminal.readSecret(
-        `${error === undefined ? '' : `${error}\n`}[${program}] ${text}`,
-        signal,
-      );
-      if (answer === undefined) this.#refusal = new SignetError('CANCELLED', `nothing was typed for ${what}`);
-      return answer;
-    }
-    const { askPinentry, pinentryProgram } = await import('./pinentry.ts');
-    const pinentry = mayAsk ? pinentryProgram(env) : undefined;
-    if (pinentry !== undefined) {
-      const description = `${program} asks: ${text.replace(/: $/, '')}`;
-      const answer = await askPinentry(pinentry, { description, prompt: 'Secret:', error }, env, signal);
-      if (answer === undefined) this.#refusal = new SignetError('CANCELLED', `the window for ${what} was closed`);
-      return answer;
-    }
-    const isPin = / PIN| PUK|management key/.test(what);
-    const alternatives = [
-      ...(variable === undefined ? [] : [`set ${variable}`]),
-      isPin ? 'use --pin-file or --pin-fd' : 'use --passphrase-file or --passphrase-fd',
-      'run it on a terminal',
-    ];
-    this.#refusal = new SignetError(
-      isPin ? 'PIN_REQUIRED' : 'PASSPHRASE_REQUIRED',
-      `${what} is needed and nobody can be asked for it`,
-      { hint: `${alternatives.slice(0, -1).join(', ')}, or ${alternatives.at(-1) ?? ''}` },
-    );
-    return undefined;
-  }
-
-  get #signal(): AbortSignal {
-    const { signal } = this.#options;
-    return this.#unwanted === undefined ? signal : AbortSignal.any([signal, this.#unwanted]);
-  }
-
-  #terminalOrNone(): Terminal | undefined {
-    this.#terminal ??= Terminal.open() ?? null;
-    return this.#terminal ?? undefined;
-  }
+function remediesFor(role: string): readonly string[] {
+  return [`set ${passphraseVariables(role)[0] ?? ''}`, FROM_FILE];
 }
 
 function noneFits({ what, count }: AskedPassphrase): SignetError {
-  return new SignetError('PASSPHRASE_INCORRECT', `no passphrase of ${count} opens ${what}`);
-}
-
-function pinTexts(question: QuestionMessage): { readonly what: string; readonly prompt: string } {
-  const token: TokenMessage = question.token ?? { backend: '', label: '', serial: '' };
-  const secret = words.pinName(question.kind);
-  const purpose = question.key_id === '' ? '' : ` for the ${words.keyText(question)}`;
-  return {
-    what: `the ${secret} of ${words.tokenText(token)}`,
-    prompt: `Enter the ${secret} of ${words.tokenText(token)}${purpose}${words.triesText(question.tries_left)}: `,
-  };
+  const subject = count === 1 ? 'the passphrase does not open' : `no passphrase of ${count} opens`;
+  return new SignetError('PASSPHRASE_INCORRECT', `${subject} ${what}`);
 }

@@ -22,6 +22,7 @@ import type {
 } from '../../rpc/messages.ts';
 import type { Logger } from '../log.ts';
 import { checkOwner } from '../owner.ts';
+import { logRemoval } from '../removal.ts';
 import type { AgentCalls, AgentHandler } from './agent-calls.ts';
 import {
   deviceMessage,
@@ -128,9 +129,9 @@ export function keyMethods(calls: AgentCalls, log: Logger) {
       'RemoveKey',
       async ({ key_id }: KeyIdRequest, context, { keyring }): Promise<RemoveKeyResponse> => {
         const keyId = parseKeyId(key_id);
-        const removed = await keyring.remove(keyId, context);
-        if (removed) log.info({ caller: context.caller, keyId }, 'key deleted');
-        return { removed };
+        const removal = await keyring.remove(keyId, context);
+        logRemoval(log, context, keyId, removal);
+        return { removed: removal.removed };
       },
     ),
     Sign: calls.unary('AgentSign', async (request: SignRequest, context, { signing }): Promise<SignResponse> => {

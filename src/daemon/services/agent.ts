@@ -5,6 +5,7 @@ import type { SecretStore } from '../../keyring/secret-store.ts';
 import type { KeyIdRequest, LockResponse, StatusResponse } from '../../rpc/messages.ts';
 import type { Interactions } from '../interactions.ts';
 import type { Logger } from '../log.ts';
+import { archiveMethods } from './agent-archive.ts';
 import { AgentCalls, type AgentCallsOptions } from './agent-calls.ts';
 import { keyMethods } from './agent-keys.ts';
 import { keyMessage } from './agent-messages.ts';
@@ -33,6 +34,7 @@ export function agentService(services: AgentServices): UntypedServiceImplementat
     }),
     ...keyMethods(calls, log),
     ...tokenMethods(calls, log),
+    ...archiveMethods(calls, log),
     ...rememberMethods(calls, secretStore, log),
     Lock: calls.unary('Lock', async ({ key_id }: KeyIdRequest, context): Promise<LockResponse> => {
       const locked = await lock(key_id === '' ? undefined : parseKeyId(key_id));

@@ -2,7 +2,7 @@
 import { waitFor } from '../conditions.ts';
 import type { Statistics } from './card/statistics.ts';
 import type { ControlConnection } from './control-client.ts';
-import type { CardStatus, CardVerb } from './control-protocol.ts';
+import type { CardStatus, CardVerb, PlaceVerb } from './control-protocol.ts';
 import type { Target } from './process/faults.ts';
 import type { TouchMode } from './process/touch.ts';
 
@@ -15,12 +15,12 @@ export class CardControl {
     this.#card = card;
   }
 
-  /** Resolves when pcscd, if it runs, has found the card. */
+  /** Resolves when pcscd, if it runs, shows the card to its clients. */
   async insert(): Promise<void> {
     await this.#order({ verb: 'insert' });
   }
 
-  /** Takes the card out, also in the middle of a command. pcscd notices with the next command, or within 0.4 s. */
+  /** Takes the card out, also in the middle of a command. Resolves when pcscd, if it runs, has noticed: within 0.4 s. */
   async remove(): Promise<void> {
     await this.#order({ verb: 'remove' });
   }
@@ -82,7 +82,7 @@ export class CardControl {
     return (await this.#order({ verb: 'status' })) as CardStatus;
   }
 
-  async #order(order: CardVerb): Promise<unknown> {
+  async #order(order: PlaceVerb | CardVerb): Promise<unknown> {
     return await this.#connection.order({ card: this.#card, ...order });
   }
 }

@@ -2,9 +2,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
-import type { Answer, CardVerb, MachineVerb, Order } from './control-protocol.ts';
-
-type Body = MachineVerb | ({ readonly card: number } & CardVerb);
+import type { Answer, CardOrder, MachineVerb, Order } from './control-protocol.ts';
 
 interface Waiting {
   readonly resolve: (result: unknown) => void;
@@ -33,7 +31,7 @@ export class ControlConnection implements AsyncDisposable {
   }
 
   /** @returns What the verb answers. @throws {Error} what the simulator says against it, or that it has ended */
-  async order(body: Body): Promise<unknown> {
+  async order(body: MachineVerb | CardOrder): Promise<unknown> {
     const id = ++this.#lastId;
     return await new Promise((resolve, reject) => {
       if (this.#socket.destroyed) {

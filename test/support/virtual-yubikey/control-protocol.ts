@@ -7,11 +7,14 @@ import type { KeyAlgorithm } from './card/tables.ts';
 import type { Target } from './process/faults.ts';
 import type { TouchMode } from './process/touch.ts';
 
-/** Orders to one card. */
+/** Into the reader and out of it. Answers when pcscd, if it runs, has noticed. */
+export interface PlaceVerb {
+  readonly verb: 'insert' | 'remove';
+}
+
+/** Orders to one card, wherever it is. */
 export type CardVerb =
-  /** Answers when pcscd, if it runs, has found the card. */
-  | { readonly verb: 'insert' }
-  | { readonly verb: 'remove' | 'clearFaults' | 'factoryReset' | 'clearStatistics' }
+  | { readonly verb: 'clearFaults' | 'factoryReset' | 'clearStatistics' }
   /** Answers true if the card was waiting for it. */
   | { readonly verb: 'touch' }
   | { readonly verb: 'touchMode'; readonly touch: TouchMode }
@@ -32,7 +35,10 @@ export type MachineVerb =
   | { readonly verb: 'stopPcscd' }
   | { readonly verb: 'plugUsb' | 'unplugUsb'; readonly device: UsbDevice };
 
-export type Order = { readonly id: number } & (MachineVerb | ({ readonly card: number } & CardVerb));
+/** @property card Its place in the settings. */
+export type CardOrder = { readonly card: number } & (PlaceVerb | CardVerb);
+
+export type Order = { readonly id: number } & (MachineVerb | CardOrder);
 
 export type Answer =
   | { readonly id: number; readonly result: unknown }
@@ -51,8 +57,6 @@ export interface UsbDevice {
 /** A card as it is now. */
 export interface CardStatus {
   readonly isInserted: boolean;
-  /** pcscd has found it. */
-  readonly isFound: boolean;
   readonly isAwaitingTouch: boolean;
   readonly pinRetriesLeft: number;
   readonly pukRetriesLeft: number;

@@ -12,7 +12,6 @@ import {
 import { getData, putData } from './commands/objects.ts';
 import { changeReferenceData, resetRetryCounter, setPinRetries, verify } from './commands/reference-data.ts';
 import { type CardState, newSession, resetToFactory, type Session } from './state.ts';
-import { countApdu } from './statistics.ts';
 import { refuse } from './status-word.ts';
 import { type InstructionName, instructionName } from './tables.ts';
 
@@ -67,7 +66,6 @@ export class Applet {
 
   /** Answers one APDU; one at a time. */
   async transmit(apdu: Buffer): Promise<Buffer> {
-    countApdu(this.state.statistics, apdu[1] ?? 0);
     return await this.#channel.transmit(apdu);
   }
 

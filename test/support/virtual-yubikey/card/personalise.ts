@@ -1,5 +1,5 @@
 /** Makes a card from a test's settings, as a factory and its first owner would. */
-import { type Issuer, newAttestationKey, selfSigned } from './attestation.ts';
+import { type Issuer, selfSigned } from './attestation.ts';
 import { certificateObject } from './commands/keys.ts';
 import { generateKey, keyFromPkcs8 } from './key-pair.ts';
 import { ManagementKey } from './management-key.ts';
@@ -13,8 +13,11 @@ const DEFAULT_FIRMWARE = '5.4.3';
 /** USB-A keychain. */
 const DEFAULT_FORM_FACTOR = 1;
 
-/** @throws {TypeError} for settings that no card can have */
-export async function personalise(settings: CardSettings, maker: Issuer, touch: TouchSensor): Promise<CardState> {
+/**
+ * @param attestation What goes into slot f9: see `newAttestationKey`.
+ * @throws {TypeError} for settings that no card can have
+ */
+export async function personalise(settings: CardSettings, attestation: Issuer, touch: TouchSensor): Promise<CardState> {
   const firmware = parseFirmware(settings.firmware ?? DEFAULT_FIRMWARE);
   const statistics = newStatistics();
   const { pin = FACTORY_PIN, puk = FACTORY_PUK, pinRetries, pukRetries } = settings;
@@ -33,7 +36,6 @@ export async function personalise(settings: CardSettings, maker: Issuer, touch: 
     touchedAt: 0,
     wrongSignatures: 0,
   };
-  const attestation = await newAttestationKey(maker);
   fill(state, ATTESTATION_SLOT, attestation.certificate);
   state.keys.set(ATTESTATION_SLOT, {
     pair: attestation.pair,

@@ -9,7 +9,7 @@ export interface AttemptCount {
 }
 
 export interface Statistics {
-  /** Commands by instruction; parts of a chain count one by one. */
+  /** Commands by instruction, also those that got an ordered answer; parts of a chain count one by one. */
   apdus: Partial<Record<InstructionName | 'UNKNOWN', number>>;
   readonly pin: AttemptCount;
   readonly puk: AttemptCount;

@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { newMaker } from '../card/attestation.ts';
-import { FILES, type MachineSettings, type Order } from '../control-protocol.ts';
+import { type CardOrder, FILES, type MachineSettings, type Order } from '../control-protocol.ts';
 import { serveControl } from './control-server.ts';
 import { furnishNamespace } from './namespace.ts';
 import { FIRST_READER_PORT, Pcscd } from './pcscd.ts';
@@ -19,7 +19,7 @@ const pcscdDirectory = join(directory, FILES.pcscd);
 mkdirSync(pcscdDirectory);
 furnishNamespace(pcscdDirectory);
 // Only those who ask for USB need koffi, which is optional.
-const bus = settings.hasUsb ? new UsbBus((await import('./uevent.ts')).openUeventSender()) : undefined;
+const bus = settings.hasUsb ? new UsbBus((await import('./netlink.ts')).openUeventSender()) : undefined;
 
 const maker = await newMaker();
 writeFileSync(join(directory, FILES.attestationRoot), maker.certificate);
@@ -40,7 +40,7 @@ function usb(): UsbBus {
 
 async function startPcscd(): Promise<void> {
   await pcscd.start();
-  await Promise.all(cards.map((card) => card.found()));
+  await Promise.all(cards.map((card, index) => (card.isInserted ? pcscd.untilPresent(index) : undefined)));
 }
 
 async function execute(order: Order): Promise<unknown> {
@@ -56,9 +56,20 @@ async function execute(order: Order): Promise<unknown> {
     default: {
       const card = cards[order.card];
       if (card === undefined) throw new Error(`there is no card ${order.card}`);
-      if (order.verb !== 'insert') return card.control(order);
-      card.insert();
-      return pcscd.isRunning ? await card.found() : undefined;
+      return await orderCard(card, order);
     }
+  }
+}
+
+async function orderCard(card: VirtualCard, order: CardOrder): Promise<unknown> {
+  switch (order.verb) {
+    case 'insert':
+      card.insert();
+      return pcscd.isRunning ? await pcscd.untilPresent(order.card) : undefined;
+    case 'remove':
+      if (!pcscd.isRunning || !card.isInserted) return card.remove();
+      return await pcscd.untilRemoved(order.card, () => card.remove());
+    default:
+      return card.control(order);
   }
 }

@@ -1,10 +1,12 @@
 /** The real pcscd over the virtual readers. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+import { waitFor } from '../../conditions.ts';
 import { FILES } from '../control-protocol.ts';
 
 /** vpcd's first reader listens here and its second one on the next port. It has no more. */
@@ -17,13 +19,18 @@ DEVICENAME /dev/null:0x${FIRST_READER_PORT.toString(16)}
 LIBPATH /usr/lib/pcsc/drivers/serial/libifdvpcd.so
 CHANNELID 0x${FIRST_READER_PORT.toString(16)}
 `;
-const START_TIMEOUT_MS = 10_000;
-const POLL_MS = 5;
-const KEPT_OUTPUT = 4000;
+const WAIT = { timeoutMs: 15_000, intervalMs: 5 };
+const KEPT_OUTPUT_LINES = 50;
+/** In pcscd's log; the reader's name ends in its number. */
+const REMOVED = /Card Removed From .* 0(\d)$/;
+
+const execute = promisify(execFile);
 
 export class Pcscd {
   readonly #directory: string;
   #child: ChildProcess | undefined;
+  /** How often pcscd noticed that a card was gone, by reader. */
+  readonly #removals: number[] = [];
 
   /** @param directory The simulator's own. */
   constructor(directory: string) {
@@ -40,23 +47,45 @@ export class Pcscd {
   /** Resolves when clients can connect. @throws {Error} with the end of its output if it does not come up */
   async start(): Promise<void> {
     if (this.#child !== undefined) return;
-    const child = spawn('pcscd', ['--foreground', '--error', '--config', join(this.#directory, FILES.readers)], {
+    const child = spawn('pcscd', ['--foreground', '--info', '--config', join(this.#directory, FILES.readers)], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;
-    let output = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding('utf8').on('data', (text: string) => {
-        output = (output + text).slice(-KEPT_OUTPUT);
+    const output: string[] = [];
+    for (const input of [child.stdout, child.stderr]) {
+      createInterface({ input }).on('line', (line) => {
+        const [, reader] = REMOVED.exec(line) ?? [];
+        if (reader !== undefined) this.#removals[Number(reader)] = (this.#removals[Number(reader)] ?? 0) + 1;
+        output.push(line);
+        output.splice(0, output.length - KEPT_OUTPUT_LINES);
       });
     }
     await once(child, 'spawn');
-    const giveUpAt = Date.now() + START_TIMEOUT_MS;
-    while (!(await this.#isListening())) {
-      if (child.exitCode !== null) throw new Error(`pcscd ended with ${child.exitCode}: ${output}`);
-      if (Date.now() > giveUpAt) throw new Error(`pcscd did not come up: ${output}`);
-      await delay(POLL_MS);
-    }
+    const isListening = () => {
+      if (child.exitCode !== null) throw new Error(`pcscd ended with ${child.exitCode}:\n${output.join('\n')}`);
+      return this.#isListening();
+    };
+    await waitFor('pcscd to listen', isListening, WAIT);
+  }
+
+  /** Resolves when clients see a card in a reader. @param reader 0 or 1 */
+  async untilPresent(reader: number): Promise<void> {
+    // opensc-tool asks pcscd what it knows about readers, and does not touch the cards.
+    const line = new RegExp(`^${reader} +Yes `, 'm');
+    const isPresent = async () => line.test((await execute('opensc-tool', ['--list-readers'])).stdout);
+    await waitFor(`pcscd to notice the card in reader ${reader}`, isPresent, WAIT);
+  }
+
+  /**
+   * Resolves when pcscd has noticed that its reader is empty. Clients may notice earlier, with their next command; but a
+   * card that is back before pcscd's own look at the reader, every 0.4 s, is then absent to them for ever.
+   *
+   * @param remove Takes the card out.
+   */
+  async untilRemoved(reader: number, remove: () => void): Promise<void> {
+    const before = this.#removals[reader] ?? 0;
+    remove();
+    await waitFor(`pcscd to notice the empty reader ${reader}`, () => (this.#removals[reader] ?? 0) > before, WAIT);
   }
 
   /** Resolves when it has ended. */

@@ -1,43 +1,10 @@
 /** The announcements of device managers: what udev sends to its listeners (libudev's monitor protocol). */
-import koffi from 'koffi';
-
-/** linux/socket.h, linux/netlink.h */
-const AF_NETLINK = 16;
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
-const NETLINK_KOBJECT_UEVENT = 15;
-/** Group 1 hears the kernel, group 2 udev. */
-const UDEV_GROUP = 1 << 1;
-
 const PREFIX = Buffer.from('libudev\0');
 const MAGIC = 0xfeedcafe;
 const HEADER_BYTES = 40;
 
-/** The system call's arguments in `struct sockaddr_nl`: family, padding, port 0, groups. */
-const UDEV_LISTENERS = Buffer.alloc(12);
-UDEV_LISTENERS.writeUInt16LE(AF_NETLINK, 0);
-UDEV_LISTENERS.writeUInt32LE(UDEV_GROUP, 8);
-
 /** Properties of an event; SUBSYSTEM and DEVTYPE must be among them. */
 export type Uevent = Readonly<Record<string, string>> & { readonly SUBSYSTEM: string; readonly DEVTYPE: string };
-
-/** @returns A function that tells all listeners in this network namespace of an event. It throws if the kernel refuses. */
-export function openUeventSender(): (event: Uevent) => void {
-  const libc = koffi.load(null);
-  const socket = libc.func('int socket(int domain, int type, int protocol)');
-  const sendto = libc.func(
-    'long sendto(int fd, const void *bytes, size_t length, int flags, const void *address, unsigned int size)',
-  );
-  const fd: number = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
-  if (fd < 0) throw new Error(`no netlink socket (errno ${koffi.errno()})`);
-  return (event) => {
-    const message = encodeUevent(event);
-    const sent: number = sendto(fd, message, message.length, 0, UDEV_LISTENERS, UDEV_LISTENERS.length);
-    if (sent === message.length) return;
-    // Nobody listens: that is no failure.
-    if (koffi.errno() !== koffi.os.errno['ECONNREFUSED']) throw new Error(`no uevent sent (errno ${koffi.errno()})`);
-  };
-}
 
 /** libudev's `struct udev_monitor_netlink_header`, then `KEY=value` with a zero octet after each. */
 export function encodeUevent(event: Uevent): Buffer {

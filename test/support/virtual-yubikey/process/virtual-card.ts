@@ -1,10 +1,10 @@
 /** One YubiKey: its applet, its place in a reader, the finger on it, and its faults. */
 import { Applet } from '../card/applet.ts';
-import type { Issuer } from '../card/attestation.ts';
+import { type Issuer, newAttestationKey } from '../card/attestation.ts';
 import { personalise } from '../card/personalise.ts';
 import type { CardSettings } from '../card/settings.ts';
 import { resetToFactory } from '../card/state.ts';
-import { clearStatistics } from '../card/statistics.ts';
+import { clearStatistics, countApdu } from '../card/statistics.ts';
 import type { CardStatus, CardVerb } from '../control-protocol.ts';
 import { Faults } from './faults.ts';
 import { CommandedTouch } from './touch.ts';
@@ -24,7 +24,7 @@ export class VirtualCard {
     this.#touch = touch;
     this.#slot = new VpcdSlot(port, {
       atr: ATR,
-      transmit: async (apdu) => (await this.#faults.before(apdu)) ?? (await this.#applet.transmit(apdu)),
+      transmit: (apdu) => this.#transmit(apdu),
       onPowerLost: () => {
         this.#touch.abandon();
         this.#applet.powerOff();
@@ -35,24 +35,31 @@ export class VirtualCard {
   /** @param port The reader's, in which the card is not yet. */
   static async make(settings: CardSettings, maker: Issuer, port: number): Promise<VirtualCard> {
     const touch = new CommandedTouch();
-    return new VirtualCard(new Applet(await personalise(settings, maker, touch)), touch, port);
+    const state = await personalise(settings, await newAttestationKey(maker), touch);
+    return new VirtualCard(new Applet(state), touch, port);
+  }
+
+  get isInserted(): boolean {
+    return this.#slot.isInserted;
   }
 
   insert(): void {
     this.#slot.insert();
   }
 
-  /** Resolves when pcscd has found the card; at once if it is out. */
-  async found(): Promise<void> {
-    await this.#slot.found();
+  remove(): void {
+    this.#slot.remove();
+  }
+
+  async #transmit(apdu: Buffer): Promise<Buffer> {
+    countApdu(this.#applet.state.statistics, apdu[1] ?? 0);
+    return (await this.#faults.before(apdu)) ?? (await this.#applet.transmit(apdu));
   }
 
   /** Does what a test orders. @returns What the verb answers: see control-protocol.ts. */
-  control(order: Exclude<CardVerb, { verb: 'insert' }>): unknown {
+  control(order: CardVerb): unknown {
     const { state } = this.#applet;
     switch (order.verb) {
-      case 'remove':
-        return this.#slot.remove();
       case 'touch':
         return this.#touch.touch();
       case 'touchMode':
@@ -86,7 +93,6 @@ export class VirtualCard {
     const { pin, puk, keys } = this.#applet.state;
     return {
       isInserted: this.#slot.isInserted,
-      isFound: this.#slot.isFound,
       isAwaitingTouch: this.#touch.isAwaited,
       pinRetriesLeft: pin.retriesLeft,
       pukRetriesLeft: puk.retriesLeft,

@@ -6,7 +6,6 @@ import { connect, type Socket } from 'node:net';
 
 /** One octet each. */
 const POWER_OFF = 0x00;
-const POWER_ON = 0x01;
 const RESET = 0x02;
 const GET_ATR = 0x04;
 
@@ -27,8 +26,6 @@ export class VpcdSlot {
   #socket: Socket | undefined;
   #retry: NodeJS.Timeout | undefined;
   #isInserted = false;
-  #isFound = false;
-  #whenFound: (() => void)[] = [];
 
   constructor(port: number, card: VpcdCard) {
     this.#port = port;
@@ -37,17 +34,6 @@ export class VpcdSlot {
 
   get isInserted(): boolean {
     return this.#isInserted;
-  }
-
-  /** True from the first power on, which is when PC/SC learns of the card. */
-  get isFound(): boolean {
-    return this.#isFound;
-  }
-
-  /** Resolves when the reader has found the card, or when it is taken out again. */
-  async found(): Promise<void> {
-    if (this.#isFound || !this.#isInserted) return;
-    await new Promise<void>((resolve) => this.#whenFound.push(resolve));
   }
 
   insert(): void {
@@ -61,11 +47,6 @@ export class VpcdSlot {
     this.#isInserted = false;
     clearTimeout(this.#retry);
     this.#socket?.destroy();
-    this.#notifyFound();
-  }
-
-  #notifyFound(): void {
-    for (const resolve of this.#whenFound.splice(0)) resolve();
   }
 
   #connect(): void {
@@ -82,7 +63,6 @@ export class VpcdSlot {
     socket.once('close', () => {
       if (this.#socket !== socket) return;
       this.#socket = undefined;
-      this.#isFound = false;
       this.#card.onPowerLost();
       if (this.#isInserted) this.#retry = setTimeout(() => this.#connect(), RECONNECT_MS);
     });
@@ -98,20 +78,9 @@ export class VpcdSlot {
   }
 
   #control(code: number): Buffer | undefined {
-    switch (code) {
-      case GET_ATR:
-        return this.#card.atr;
-      case POWER_ON:
-        this.#isFound = true;
-        this.#notifyFound();
-        return undefined;
-      case RESET:
-      case POWER_OFF:
-        this.#card.onPowerLost();
-        return undefined;
-      default:
-        return undefined;
-    }
+    if (code === GET_ATR) return this.#card.atr;
+    if (code === POWER_OFF || code === RESET) this.#card.onPowerLost();
+    return undefined; // nothing is answered, to power on neither
   }
 }
 

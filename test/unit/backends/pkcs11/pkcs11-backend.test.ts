@@ -148,6 +148,18 @@ describe('a token host', () => {
     expect((await fake.log()).filter((line) => line === 'sign')).toHaveLength(2);
   });
 
+  it('is not kept from signing by health checks where listing the keys takes long', async () => {
+    await fake.plan({ keysDelayMs: 100 });
+    const { backend } = await openWithKey();
+    const listings = async () => (await fake.log()).filter((line) => line === 'keys').length;
+    const before = await listings();
+    for (let i = 0; i < 20; i++) expect(await backend.health()).toEqual({ ready: true });
+    expect((await listings()) - before).toBeLessThanOrEqual(1);
+    await fake.plan({ tokens: [], sign: 'lost' });
+    process.kill(backend.hostPid ?? 0, 'SIGKILL');
+    await waitFor('the loss to be known', async () => !(await backend.health()).ready);
+  });
+
   it('gets neither passphrases nor flags for Node from the environment', async () => {
     // A host that took these over would not start at all.
     const env = { FAKE_HOST: `${fake.directory}/plan.json`, NODE_OPTIONS: '--no-such-flag', NOTARY_SIGNER_A: 'x' };

@@ -41,7 +41,7 @@ describe('requests to a slow token', () => {
     const all = [...Array.from({ length: 12 }, () => from('flood')), from('a'), from('b'), from('a')];
     await Promise.all(all);
     // The flood's first was begun when nobody else was there.
-    expect(order.slice(0, 6)).toEqual(['flood', 'flood', 'a', 'b', 'flood', 'a']);
+    expect(order.slice(0, 6)).toEqual(['flood', 'a', 'b', 'flood', 'a', 'flood']);
   });
 
   it('take turns by client, not by call, where the caller says so', async () => {
@@ -51,7 +51,7 @@ describe('requests to a slow token', () => {
     const from = (caller: string, client: string) => sign({ caller, client }).then(() => order.push(caller));
     const flood = Array.from({ length: 6 }, (_, connection) => from(`flood ${connection}`, 'flood'));
     await Promise.all([...flood, from('quiet', 'quiet')]);
-    expect(order.indexOf('quiet')).toBe(2);
+    expect(order.indexOf('quiet')).toBe(1);
   });
 
   it('leave when the deadline of their caller passes, whether begun or not', async () => {
@@ -93,6 +93,21 @@ describe('requests to a slow token', () => {
     expect(await first).toBe('ok');
     expect(await sign({ caller: 'next' })).toBe('ok');
     expect(await signatures()).toBe(2);
+  });
+
+  it('leave when their caller goes, also where that is told without a signal', async () => {
+    const { sign } = await open();
+    await fake.plan({ delayMs: 400 });
+    const first = sign({ caller: 'first' });
+    const context = { caller: 'gone', cancelled: false };
+    const queued = Array.from({ length: 20 }, () => sign(context));
+    await waitFor('the first signature to begin', async () => (await signatures()) === 1);
+    context.cancelled = true;
+    const outcome = await Promise.race([first, ...queued]);
+    expect(outcome).toMatchObject({ code: 'CANCELLED', message: 'the call was cancelled' });
+    expect(new Set((await Promise.all(queued)).map(codeOf))).toEqual(new Set(['CANCELLED']));
+    expect(await first).toBe('ok');
+    expect(await signatures()).toBe(1);
   });
 
   it('are bounded for each client and for all, and those refused are told at once', async () => {

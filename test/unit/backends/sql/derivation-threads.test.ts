@@ -1,6 +1,6 @@
 import { pbkdf2Sync } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DerivationThreads } from '../../../../src/backends/sql/derivation-threads.ts';
+import { DerivationThreads, derivationsAtOnce } from '../../../../src/backends/sql/derivation-threads.ts';
 
 const passphrase = Buffer.from('correct horse');
 const salt = Buffer.from('a salt of sixteen');
@@ -64,5 +64,19 @@ describe('DerivationThreads', () => {
     const failure = expect(threads.derive(passphrase, salt, SLOW, 16)).rejects.toMatchObject({ code: 'INTERNAL' });
     await threads[Symbol.asyncDispose]();
     await failure;
+  });
+});
+
+describe('derivationsAtOnce', () => {
+  it.each([
+    [1, 1, 1],
+    [2, 1, 1],
+    [4, 1, 3],
+    [64, 1, 4],
+    [8, 2, 3],
+    [8, 8, 1],
+    [2, 64, 1],
+  ])('leaves one of %i processors, shared by %i processes: %i each', (processors, processes, threads) => {
+    expect(derivationsAtOnce(processors, processes)).toBe(threads);
   });
 });
