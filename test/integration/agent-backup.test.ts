@@ -1,11 +1,14 @@
 /** Backup and Restore over the real socket, between two built daemons. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { AgentClient } from '../../src/client/agent-client.ts';
 import { type AgentDaemon, startAgentDaemon } from '../support/agent-daemon.ts';
 import { person, THINKING } from '../support/conversation.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../support/temp.ts';
+
+// Each archive costs its passphrase's derivation, made or opened.
+vi.setConfig({ testTimeout: 60_000 });
 
 const PASSPHRASE = 'a passphrase for these tests';
 const ARCHIVE_PASSPHRASE = 'the passphrase of the archive';

@@ -6,7 +6,7 @@
  * every key is there whole, old or new.
  */
 import { createHash } from 'node:crypto';
-import { link, mkdtemp, open, opendir, realpath, rename, rm, stat, unlink } from 'node:fs/promises';
+import { link, realpath, rename, unlink } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import { openAge } from '../../crypto/age.ts';
 import type { KeyId } from '../../crypto/key-id.ts';
@@ -18,12 +18,9 @@ import { throwIfCancelled } from '../cancellation.ts';
 import { createDirectory, readBoundedFile, syncDirectory } from '../durable-file.ts';
 import { type KeyDirectory, keyIdOfPath, MAX_KEY_FILE_BYTES } from './key-directory.ts';
 import { KEYS, MANIFEST, MAX_KEYS, MAX_MANIFEST_BYTES, type ManifestKey, parseManifest } from './manifest.ts';
+import { Stage } from './stage.ts';
 import { readTar } from './tar.ts';
 
-/** Notary lists `*.key` in every folder: what is staged has numbers for names. */
-const STAGE_PREFIX = '.signet-restore-';
-/** A stage that was left behind this long ago is nobody's any more, milliseconds. */
-const ABANDONED_AFTER_MS = 24 * 60 * 60 * 1000;
 /** Key IDs that a refusal names. */
 const NAMED_KEYS = 10;
 
@@ -55,19 +52,12 @@ export async function restoreInto(
     return (await plan(directory, files, options)).report;
   }
   await directory.prepare();
-  await removeAbandonedStages(directory.path);
-  const stage = await mkdtemp(join(directory.path, STAGE_PREFIX)).catch((error: unknown) => {
-    throw fromNodeError(error, `cannot write to ${directory.path}`);
-  });
-  try {
-    const files = await readArchive(openAge(passphrase.bytes(), archive), options, context, stage);
-    const { steps, report } = await plan(directory, files, options);
-    throwIfCancelled(context);
-    await perform(directory.path, stage, steps);
-    return report;
-  } finally {
-    await rm(stage, { recursive: true, force: true }).catch(() => undefined); // collected by a later restore
-  }
+  await using stage = await Stage.open(directory.path);
+  const files = await readArchive(openAge(passphrase.bytes(), archive), options, context, stage);
+  const { steps, report } = await plan(directory, files, options);
+  throwIfCancelled(context);
+  await perform(directory.path, stage.path, steps);
+  return report;
 }
 
 /** Reads and checks the whole archive. @param stage Receives the files; undefined: they are only looked at. */
@@ -75,7 +65,7 @@ async function readArchive(
   plaintext: AsyncIterable<Uint8Array>,
   { onProgress }: RestoreOptions,
   context: SignContext,
-  stage: string | undefined,
+  stage: Stage | undefined,
 ): Promise<Digests> {
   const files: Digests = new Map();
   let manifest: readonly ManifestKey[] | undefined;
@@ -92,13 +82,13 @@ async function readArchive(
     if (keyId === undefined || files.has(path) || files.size >= MAX_KEYS) throw unexpected();
     readKeyPem(content);
     const sha256 = createHash('sha256').update(content).digest('hex');
-    if (stage !== undefined) await writeStaged(join(stage, String(files.size)), content);
-    files.set(path, { keyId, sha256, size: content.length, number: files.size });
-    content.fill(0);
+    const number = files.size;
+    files.set(path, { keyId, sha256, size: content.length, number });
+    await stage?.write(number, content);
     onProgress?.(files.size, 0);
   }
   checkManifest(files, manifest);
-  if (stage !== undefined) await syncDirectory(stage);
+  await stage?.flush();
   return files;
 }
 
@@ -109,20 +99,6 @@ function checkManifest(files: Digests, manifest: readonly ManifestKey[] | undefi
   };
   if (manifest?.length === files.size && manifest.every(isListed)) return;
   throw new SignetError('INTEGRITY', 'the backup does not hold the keys that its manifest lists');
-}
-
-async function writeStaged(path: string, content: Uint8Array): Promise<void> {
-  try {
-    const file = await open(path, 'wx', 0o600);
-    try {
-      await file.writeFile(content);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    throw fromNodeError(error, `cannot write ${path}`);
-  }
 }
 
 /** @throws {SignetError} KEY_EXISTS if there are other contents and they are not to be replaced */
@@ -208,19 +184,6 @@ async function makePlace(root: string, directory: string): Promise<void> {
   await createDirectory(directory, 0o700);
   if (!(await realpath(directory)).startsWith((await realpath(root)) + sep)) {
     throw new SignetError('CONFIGURATION', `${directory} leads out of the key directory ${root}`);
-  }
-}
-
-/** What a restore that crashed left behind. Another one may be at work: only what is old goes. */
-async function removeAbandonedStages(root: string): Promise<void> {
-  for await (const entry of await opendir(root)) {
-    if (!entry.isDirectory() || !entry.name.startsWith(STAGE_PREFIX)) continue;
-    const path = join(root, entry.name);
-    const modifiedMs = await stat(path).then(
-      (stats) => stats.mtimeMs,
-      () => Number.POSITIVE_INFINITY,
-    );
-    if (Date.now() - modifiedMs > ABANDONED_AFTER_MS) await rm(path, { recursive: true, force: true });
   }
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RestoreOptions, RestoreReport } from '../../../../src/backends/backend.ts';
 import { FileBackend } from '../../../../src/backends/file/file-backend.ts';
 import { formatManifest, type ManifestKey } from '../../../../src/backends/file/manifest.ts';
@@ -12,6 +12,9 @@ import { PrivateKey } from '../../../../src/crypto/private-key.ts';
 import { Secret } from '../../../../src/crypto/secret.ts';
 import { keyFileText, listedPassphrases, writeKeyFile } from '../../../support/key-files.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../../../support/temp.ts';
+
+// Each archive costs its passphrase's derivation, made or opened.
+vi.setConfig({ testTimeout: 60_000 });
 
 const CONTEXT = { caller: 'test' };
 const OWNER = { role: 'targets', gun: 'registry.example.com/team/app' };
@@ -140,18 +143,19 @@ describe('restoring', () => {
   it('stops at keys with another content, and names them', async () => {
     const { keyId } = await from.generator.generate({ algorithm: 'ecdsa', ...OWNER }, CONTEXT);
     const other = await from.generator.generate({ algorithm: 'ecdsa', ...OWNER }, CONTEXT);
-    await restore(await backUp());
+    const archive = await backUp();
+    await restore(archive);
     await to.relabeller.relabel(keyId, { role: 'alice', gun: '' }, CONTEXT);
     await rm(join(target, `${other.keyId}.key`));
     const before = await contents(target);
     for (const dryRun of [true, false]) {
-      await expect(restore(await backUp(), { dryRun })).rejects.toMatchObject({
+      await expect(restore(archive, { dryRun })).rejects.toMatchObject({
         code: 'KEY_EXISTS',
         message: `of the keys in the backup, 1 are here with another content: ${keyId}`,
       });
     }
     expect(await contents(target)).toEqual(before);
-    const report = await restore(await backUp(), { replace: true });
+    const report = await restore(archive, { replace: true });
     expect(report).toEqual({ restored: [other.keyId], unchanged: [], replaced: [keyId] });
     expect(await contents(target)).toEqual(await contents(source));
   });
