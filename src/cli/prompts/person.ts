@@ -8,7 +8,7 @@ import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import { passphraseVariables } from '../../passphrase-variables.ts';
 import type { QuestionMessage, TouchMessage } from '../../rpc/messages.ts';
-import { Asker, type AskerOptions } from './asker.ts';
+import { Asker, type AskerOptions, type Login } from './asker.ts';
 import { PinAnswers } from './pins.ts';
 import type { FoundSecret, SecretSources } from './sources.ts';
 import { MIN_PASSPHRASE_BYTES, strengthOf, trimmedLength } from './strength.ts';
@@ -164,14 +164,9 @@ export class Person implements Disposable {
     this.#pins.endCall();
   }
 
-  /** Name and password for a server. @returns Undefined if nobody can be asked, or answers */
-  async login(server: string): Promise<{ readonly username: string; readonly password: string } | undefined> {
-    const terminal = this.#options.mayAsk ? this.#terminalOrNone() : undefined;
-    const { signal } = this.#options;
-    const username = await terminal?.readAnswer(`Log in to ${server}.\nEnter username: `, signal);
-    if (terminal === undefined || !username) return undefined;
-    using password = await terminal.readSecret('Enter password: ', signal);
-    return password && { username, password: Buffer.from(password.bytes()).toString('utf8') };
+  /** @see Asker.login */
+  async login(server: string): Promise<Login | undefined> {
+    return await this.#asker.login(server);
   }
 
   [Symbol.dispose](): void {
