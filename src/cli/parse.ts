@@ -67,7 +67,7 @@ export function parseCommand(command: CommandSpec, rest: readonly string[]): Par
   );
   let parsed: { readonly positionals: readonly string[]; readonly values: OptionValues };
   try {
-    parsed = parseArgs({ args: [...rest], options, allowPositionals: true, strict: true });
+    parsed = parseArgs({ args: withNegativeNumbers(rest, specs), options, allowPositionals: true, strict: true });
   } catch (error) {
     throw new SignetError('INVALID_ARGUMENT', usageError(error, Object.keys(specs)), { hint, cause: error });
   }
@@ -78,6 +78,20 @@ export function parseCommand(command: CommandSpec, rest: readonly string[]): Par
   }
   if (parsed.values['help'] !== true) checkArguments(command, parsed.positionals, hint);
   return { args: parsed.positionals, values: parsed.values };
+}
+
+/** `--legacy -1` means what `--legacy=-1` means, as for notary; node:util takes the first for two options. */
+function withNegativeNumbers(words: readonly string[], specs: ReturnType<typeof optionsOf>): string[] {
+  const joined: string[] = [];
+  for (const word of words) {
+    const option = joined.at(-1) ?? '';
+    const [name] =
+      Object.entries(specs).find(([long, { short }]) => option === `--${long}` || option === `-${short}`) ?? [];
+    const isValue = name !== undefined && specs[name]?.value !== undefined && /^-\d+$/.test(word);
+    if (isValue) joined.splice(-1, 1, `--${name}=${word}`);
+    else joined.push(word);
+  }
+  return joined;
 }
 
 function usageError(error: unknown, names: readonly string[]): string {
