@@ -178,7 +178,9 @@ describe('delegations', () => {
     await signet('delegation', 'remove', '-p', GUN, 'targets/releases', ...(list[0]?.keyIds ?? []));
     const { stdout, stderr } = await home.signet('list', GUN);
     expect(stdout).not.toContain('r3');
-    expect(stderr).toContain('targets/releases is left out: valid signatures did not meet threshold for targets/releases');
+    expect(stderr).toContain(
+      'targets/releases is left out: valid signatures did not meet threshold for targets/releases',
+    );
     const refused = await home.signet('add', '-p', GUN, 'r4', 'hello.txt', '--roles', 'targets/releases');
     expect(refused).toMatchObject({ ending: 6 });
     expect(refused.stderr).toContain('targets/releases cannot be changed: valid signatures did not meet threshold');

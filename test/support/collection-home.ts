@@ -32,7 +32,14 @@ export interface CollectionHome extends AsyncDisposable {
   reader(name: string): Promise<NotaryClient>;
 }
 
-export async function collectionHome(): Promise<CollectionHome> {
+export interface CollectionHomeOptions {
+  /** Of the daemon that signet starts. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** In addition to passphrases. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export async function collectionHome(options: CollectionHomeOptions = {}): Promise<CollectionHome> {
   const resources = new Resources();
   try {
     const stack = resources.use(await startStack<Signer>((directory, tls) => startNotarySigner(directory, tls)));
@@ -46,7 +53,12 @@ export async function collectionHome(): Promise<CollectionHome> {
     await mkdir(join(path, '.notary'), { mode: 0o700 });
     const config = { trust_dir: trustDir, remote_server: { url: stack.server.url, root_ca: caFile } };
     await writeFile(join(path, '.notary', 'config.json'), JSON.stringify(config));
-    const env = { ...commandLine.env, ...COLLECTION_PASSPHRASES };
+    if (options.config !== undefined) {
+      await mkdir(join(path, '.signet'), { mode: 0o700 });
+      await writeFile(join(path, '.signet', 'signetd.json'), JSON.stringify(options.config));
+    }
+    const variables = { ...COLLECTION_PASSPHRASES, ...options.env };
+    const env = { ...commandLine.env, ...variables };
     const real = (command: string, args: readonly string[], extra: Readonly<Record<string, string>> = {}) =>
       runProgram('setsid', ['--wait', command, ...args], { cwd: path, env: { ...env, ...extra } });
     return {
@@ -54,7 +66,7 @@ export async function collectionHome(): Promise<CollectionHome> {
       trustDir,
       server: stack.server,
       commandLine,
-      signet: (...args) => commandLine.signet(args, { env: COLLECTION_PASSPHRASES }),
+      signet: (...args) => commandLine.signet(args, { env: variables }),
       notary: (...args) => real('notary', args),
       docker: (...args) => real('docker', args, { DOCKER_CONTENT_TRUST_SERVER: stack.server.url }),
       reader: (name) => stack.client(name),
