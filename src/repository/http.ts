@@ -94,6 +94,11 @@ export class HttpClient implements Disposable {
     const late = AbortSignal.timeout(totalMs);
     return new Promise<HttpResponse>((resolve, reject) => {
       const fail = (error: unknown) => reject(this.#failure(error, url, late));
+      // Not as the reason of `destroy`: an answer that is complete gives its socket back, where nobody takes errors.
+      const giveUp = (error: SignetError) => {
+        fail(error);
+        outgoing.destroy();
+      };
       const options = {
         method,
         agent: isTls ? this.#tls : this.#plain,
@@ -112,7 +117,7 @@ export class HttpClient implements Disposable {
         incoming.on('data', (chunk: Buffer) => {
           length += chunk.byteLength;
           if (length <= maxBytes) chunks.push(chunk);
-          else outgoing.destroy(tooLarge(url, maxBytes));
+          else giveUp(tooLarge(url, maxBytes));
         });
         incoming.on('error', fail);
         incoming.on('end', () => {
@@ -120,7 +125,7 @@ export class HttpClient implements Disposable {
           resolve({ status, headers: received, body: Buffer.concat(chunks) });
         });
       });
-      outgoing.on('timeout', () => outgoing.destroy(silent(url, silenceMs)));
+      outgoing.on('timeout', () => giveUp(silent(url, silenceMs)));
       outgoing.on('error', fail);
       outgoing.end(body);
     });
