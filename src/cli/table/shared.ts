@@ -42,7 +42,7 @@ export const PLACE: Readonly<Record<string, OptionSpec>> = {
 };
 
 /** A trusted collection. */
-export const GUN: ArgumentSpec = { name: 'GUN' };
+export const GUN: ArgumentSpec = { name: 'GUN', completes: 'gun' };
 
 /** Of commands that look at the notary program's configuration: its `trust_dir` counts. */
 export const NOTARY_CONFIG: Readonly<Record<string, OptionSpec>> = {
