@@ -22,6 +22,8 @@ export interface CollectionHome extends AsyncDisposable {
   readonly path: string;
   readonly trustDir: string;
   readonly server: NotaryServer;
+  /** PEM of the server's authority. */
+  readonly caFile: string;
   readonly commandLine: CommandLineHome;
   signet(...args: string[]): Promise<ProgramResult>;
   /** The real notary on the same trust directory. */
@@ -65,6 +67,7 @@ export async function collectionHome(options: CollectionHomeOptions = {}): Promi
       path,
       trustDir,
       server: stack.server,
+      caFile,
       commandLine,
       signet: (...args) => commandLine.signet(args, { env: variables }),
       notary: (...args) => real('notary', args),
