@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createDirectory, createFileDurably, readBoundedFile, removeFileDurably } from '../backends/durable-file.ts';
+import { createDirectory, createFileDurably, readBoundedFile, syncDirectory } from '../backends/durable-file.ts';
 import { fromNodeError, SignetError } from '../errors.ts';
 import type { Change } from '../tuf/change.ts';
 import { changeFileName, encodeChange, MAX_CHANGE_BYTES, parseChange } from '../tuf/change-file.ts';
@@ -52,9 +52,16 @@ export class Changelist {
     }
   }
 
-  /** Takes changes away; those of other programs that came meanwhile stay. */
+  /** Takes changes away; those of other programs that came meanwhile stay. @throws {SignetError} UNAVAILABLE */
   async remove(files: Iterable<string>): Promise<void> {
-    for (const file of files) await removeFileDurably(join(this.#directory, file));
+    const paths = [...files].map((file) => join(this.#directory, file));
+    if (paths.length === 0) return;
+    for (const path of paths) {
+      await rm(path, { force: true }).catch((error: unknown) => {
+        throw fromNodeError(error, `cannot remove ${path}`);
+      });
+    }
+    await syncDirectory(this.#directory);
   }
 
   /** Everything, files that are no changes included. @throws {SignetError} UNAVAILABLE */

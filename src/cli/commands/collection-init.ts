@@ -73,14 +73,9 @@ function explain(
   made('targets', targets, true);
   if (snapshot !== undefined) made('snapshot', snapshot, true);
   printNote(`${snapshot === undefined ? 'snapshot and timestamp keys' : 'timestamp key'} at ${host}`);
-  const files = [targets, ...(snapshot === undefined ? [] : [snapshot])].map(({ info }) => info);
   if (isOnToken(root.key.info)) {
     printNote('the root key cannot leave its token: if the token is lost, clients must be told to trust another root');
-  } else {
-    files.unshift(root.key.info);
   }
-  printNote(
-    `back up ${files.length} keys: signet key export --key ${files.map((key) => key.key_id.slice(0, 12)).join(',')} -o FILE`,
-  );
+  printNote('back up the keys that are in files: signet key backup -o FILE');
   if (!isPublished) printNote(`nothing is published yet: signet publish ${gun}`);
 }
