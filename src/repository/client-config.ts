@@ -9,6 +9,8 @@ import { TRUST_ON_FIRST_USE, type TrustPinning } from '../tuf/trust-pinning.ts';
 const MAX_BYTES = 1024 * 1024;
 
 export interface ClientConfig {
+  /** Of the file. */
+  readonly path?: string;
   /** Absolute. */
   readonly trustDir?: string;
   readonly url?: string;
@@ -66,6 +68,7 @@ async function parseClientConfig(bytes: Uint8Array, path: string, env: NodeJS.Pr
   const url = server.text('url');
   const beside = (name: string) => resolve(dirname(path), name);
   return {
+    path,
     ...(trustDir !== undefined && { trustDir: resolve(expandHome(trustDir, env)) }),
     ...(url !== undefined && { url }),
     ...(rootCa !== undefined && { rootCa: beside(rootCa) }),

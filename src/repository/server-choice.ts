@@ -34,7 +34,13 @@ export async function chooseServer(
   config: ClientConfig,
   env: NodeJS.ProcessEnv,
 ): Promise<ServerChoice> {
-  const { text, origin } = namedServer(flags, config, env);
+  const named = namedServer(flags, config, env);
+  if (named === undefined) {
+    throw new SignetError('CONFIGURATION', 'no trust server is named', {
+      hint: `name it with --server https://HOST:PORT, in ${DOCKER_VARIABLE}, or as remote_server.url in ~/.notary/config.json`,
+    });
+  }
+  const { text, origin } = named;
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
     throw new SignetError(
@@ -49,17 +55,27 @@ export async function chooseServer(
   return { url, origin, tls: await tlsOptions(url, flags, config, env) };
 }
 
-function namedServer({ server, isConfigNamed = false }: ServerFlags, { url }: ClientConfig, env: NodeJS.ProcessEnv) {
+/** A server as somebody wrote it. */
+export interface NamedServer {
+  readonly text: string;
+  /** Where it was written, for messages. */
+  readonly origin: string;
+}
+
+/** @returns Undefined if none is named anywhere. */
+export function namedServer(
+  { server, isConfigNamed = false }: ServerFlags,
+  { url, path = 'remote_server.url' }: ClientConfig,
+  env: NodeJS.ProcessEnv,
+): NamedServer | undefined {
   if (server !== undefined) return { text: server, origin: '--server' };
   const docker = env[DOCKER_VARIABLE];
   if (docker && !(isConfigNamed && url !== undefined)) return { text: docker, origin: DOCKER_VARIABLE };
-  if (url !== undefined) return { text: url, origin: 'remote_server.url' };
-  throw new SignetError('CONFIGURATION', 'no trust server is named', {
-    hint: `name it with --server https://HOST:PORT, in ${DOCKER_VARIABLE}, or as remote_server.url in ~/.notary/config.json`,
-  });
+  return url === undefined ? undefined : { text: url, origin: path };
 }
 
-async function tlsOptions(
+/** How the server is known, and we to it. @throws {SignetError} CONFIGURATION, INVALID_ARGUMENT */
+export async function tlsOptions(
   url: URL,
   flags: ServerFlags,
   config: ClientConfig,

@@ -21,10 +21,12 @@ describe("README's walk with the real notary-server", () => {
     ports.signer = await freePort();
     ports.server = await freePort();
     const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
-    blocks = [...readme.matchAll(/^```sh (setup|terminal|client|maintainer)\n(.*?)^```$/gms)].map(([, kind = '', text = '']) => ({
-      kind,
-      text: text.replaceAll(DEMO, join(directory.path, 'demo')),
-    }));
+    blocks = [...readme.matchAll(/^```sh (setup|terminal|client|maintainer)\n(.*?)^```$/gms)].map(
+      ([, kind = '', text = '']) => ({
+        kind,
+        text: text.replaceAll(DEMO, join(directory.path, 'demo')),
+      }),
+    );
   });
   afterAll(async () => {
     for (const program of running.reverse()) await program.stop();

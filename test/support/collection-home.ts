@@ -30,6 +30,8 @@ export interface CollectionHome extends AsyncDisposable {
   notary(...args: string[]): Promise<ProgramResult>;
   /** The real docker, with `DOCKER_CONTENT_TRUST_SERVER`. */
   docker(...args: string[]): Promise<ProgramResult>;
+  /** The same with `DOCKER_CONTENT_TRUST`. */
+  trustedDocker(...args: string[]): Promise<ProgramResult>;
   /** Somebody else, with a trust directory of their own. */
   reader(name: string): Promise<NotaryClient>;
 }
@@ -61,6 +63,7 @@ export async function collectionHome(options: CollectionHomeOptions = {}): Promi
     }
     const variables = { ...COLLECTION_PASSPHRASES, ...options.env };
     const env = { ...commandLine.env, ...variables };
+    const forDocker = { DOCKER_CONTENT_TRUST_SERVER: stack.server.url };
     const real = (command: string, args: readonly string[], extra: Readonly<Record<string, string>> = {}) =>
       runProgram('setsid', ['--wait', command, ...args], { cwd: path, env: { ...env, ...extra } });
     return {
@@ -71,7 +74,8 @@ export async function collectionHome(options: CollectionHomeOptions = {}): Promi
       commandLine,
       signet: (...args) => commandLine.signet(args, { env: variables }),
       notary: (...args) => real('notary', args),
-      docker: (...args) => real('docker', args, { DOCKER_CONTENT_TRUST_SERVER: stack.server.url }),
+      docker: (...args) => real('docker', args, forDocker),
+      trustedDocker: (...args) => real('docker', args, { ...forDocker, DOCKER_CONTENT_TRUST: '1' }),
       reader: (name) => stack.client(name),
       [Symbol.asyncDispose]: () => resources[Symbol.asyncDispose](),
     };
