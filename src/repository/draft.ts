@@ -33,6 +33,8 @@ export interface Base {
   /** Undefined before the first publication of a collection whose snapshot the server signs. */
   readonly snapshot: Snapshot | undefined;
   readonly refused: ReadonlyMap<DelegationName, RefusedDelegation>;
+  /** Roles that clients refuse until they are signed anew. */
+  readonly expired: ReadonlySet<RoleName>;
   /** False: nothing is published, so that root and targets must be uploaded too. */
   readonly isPublished: boolean;
   /** Files of `roles` that may be uploaded as they are. */
@@ -40,12 +42,13 @@ export interface Base {
 }
 
 /** What was published. */
-export function publishedBase({ trusted, refused }: Update): Base {
+export function publishedBase({ trusted, refused, expired }: Update): Base {
   return {
     root: trusted.root,
     roles: trusted.targetsByRole(),
     snapshot: trusted.snapshot?.signed,
     refused,
+    expired,
     isPublished: true,
     files: new Map(),
   };
@@ -78,7 +81,7 @@ export async function initialisedBase({ cache, gun }: LocalCollection, now: Date
     pending.push(...delegationsOf(metadata.signed).map(({ name }) => name));
   }
   const snapshot = snapshotFile && parseSnapshot(snapshotFile).signed;
-  return { root, roles, snapshot, refused: new Map(), isPublished: false, files };
+  return { root, roles, snapshot, refused: new Map(), expired: new Set(), isPublished: false, files };
 }
 
 export interface DraftOptions {
@@ -119,18 +122,6 @@ export class Draft {
     this.#root = next;
   }
 
-  /** Signs root anew if it expires soon; without its key that is somebody else's to do. */
-  async renewRoot(): Promise<void> {
-    const { now, warn } = this.#options;
-    if (!this.#base.isPublished || !expiresSoon(this.#root, now)) return;
-    try {
-      await this.replaceRoot(nextVersion(this.#root, now));
-    } catch (error) {
-      if (!(error instanceof SignetError) || error.code !== 'KEY_NOT_FOUND') throw error;
-      warn(`root expires soon and is not renewed: ${error.message}`);
-    }
-  }
-
   /** Applies changes, all or none, and signs what they change. */
   async apply(changes: readonly Change[]): Promise<void> {
     const { now } = this.#options;
@@ -147,9 +138,26 @@ export class Draft {
     const current = this.#roles.get(role);
     if (current === undefined) throw new SignetError('INTERNAL', `no metadata of ${role}`);
     const isNew = current.version === 0 && isDelegation(role);
-    const next = nextVersion(isNew ? { ...current, version: await formerVersion(role) } : current, now);
+    const version = isNew ? this.#plausible(role, await formerVersion(role)) : current.version;
+    const next = nextVersion({ ...current, version }, now);
     this.#roles = new Map([...this.#roles, [role, next]]);
     this.#files.set(role, await this.#signed(next, { required: [authorityFor(role, this.#root, this.#roles)] }));
+  }
+
+  /**
+   * Signs anew what has expired, and a root that soon will, unless it was signed before. Roles whose keys are not here are
+   * somebody else's to renew.
+   */
+  async renew(): Promise<void> {
+    const { now } = this.#options;
+    const { isPublished, expired } = this.#base;
+    if (!isPublished) return;
+    if (!this.#files.has('root') && (expired.has('root') || expiresSoon(this.#root, now))) {
+      await this.#unlessKeyless('root', () => this.replaceRoot(nextVersion(this.#root, now)));
+    }
+    for (const role of this.#roles.keys()) {
+      if (expired.has(role) && !this.#files.has(role)) await this.#unlessKeyless(role, () => this.signRole(role));
+    }
   }
 
   /**
@@ -158,7 +166,7 @@ export class Draft {
    * @returns Files to upload; none if nothing changed
    */
   async finish(): Promise<ReadonlyMap<RoleName, Uint8Array>> {
-    if (this.#files.size === 0) return this.#files;
+    if (this.#files.size === 0 && !this.#base.expired.has('snapshot')) return this.#files;
     const { now } = this.#options;
     const listed = new Map<string, Uint8Array>(this.#files);
     const next = nextSnapshot(this.#base.snapshot, { files: listed, removed: this.#removed }, now);
@@ -168,6 +176,26 @@ export class Draft {
       if (!(error instanceof SignetError) || error.code !== 'KEY_NOT_FOUND') throw error;
     }
     return this.#files;
+  }
+
+  /**
+   * The version of a role that nobody delegates to is only the server's word. Every publication of a role is one of the
+   * snapshot too: a higher version would be there to leave the role without successors.
+   */
+  #plausible(role: DelegationName, version: number): number {
+    if (version <= (this.#base.snapshot?.version ?? 0)) return version;
+    throw new SignetError('METADATA_REJECTED', `the server has version ${version} of ${role}, which cannot be`, {
+      hint: 'choose another name for the delegation',
+    });
+  }
+
+  async #unlessKeyless(role: RoleName, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof SignetError) || error.code !== 'KEY_NOT_FOUND') throw error;
+      this.#options.warn(`${role} expires and is not renewed: ${error.message}`);
+    }
   }
 
   async #signed(metadata: Metadata, signers: Signers): Promise<Buffer> {

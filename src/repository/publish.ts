@@ -10,6 +10,8 @@ import { requireUpdate, unknownCollection, updateCollection } from './update.ts'
 /** Another publisher may be faster again and again; this often we start anew from what was published. */
 const MAX_ATTEMPTS = 5;
 
+const EMPTY = Buffer.alloc(0);
+
 export interface Publication {
   /** Roles that were uploaded; none if there was nothing to publish. */
   readonly roles: readonly RoleName[];
@@ -31,8 +33,8 @@ export async function publish(collection: Collection, keys: SigningKeys, held = 
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
     const staged = await changelist.read();
     const draft = await startDraft(collection, keys);
-    await draft.renewRoot();
     await draft.apply(staged.map(({ change }) => change));
+    await draft.renew();
     const files = await draft.finish();
     if (files.size > 0) {
       if (!(await collection.server.upload(files))) continue;
@@ -48,7 +50,7 @@ export async function publish(collection: Collection, keys: SigningKeys, held = 
 
 /** On top of what is published or, for the first publication, of what was initialised. */
 async function startDraft(collection: Collection, keys: SigningKeys): Promise<Draft> {
-  const update = await updateCollection(collection, { mayUseCache: false }, true);
+  const update = await updateCollection(collection, { mayUseCache: false, mayHaveExpired: true }, true);
   const base = update === undefined ? await initialisedBase(collection.local, collection.now) : publishedBase(update);
   if (base === undefined) throw unknownCollection(collection);
   return new Draft(base, draftOptions(collection, keys));
@@ -74,7 +76,13 @@ export async function settle(collection: Collection, files: ReadonlyMap<RoleName
   const root = files.get('root');
   if (root !== undefined) await local.cache.write(new Map([['root', root]]));
   try {
-    await requireUpdate({ ...collection, now: new Date() }, { mayUseCache: false, files }, true);
+    const { trusted } = await requireUpdate(collection, { mayUseCache: false, mayHaveExpired: true, files }, true);
+    const shown = new Map<RoleName, Uint8Array>([['root', trusted.root.bytes]]);
+    for (const [role, { bytes }] of trusted.targets) shown.set(role, bytes);
+    for (const [role, bytes] of files) {
+      if (role === 'snapshot' || Buffer.compare(shown.get(role) ?? EMPTY, bytes) === 0) continue;
+      local.warn(`the server shows another version of ${role} than was published: it is behind, or others were faster`);
+    }
   } catch (error) {
     if (!(error instanceof SignetError) || error.code !== 'UNAVAILABLE') throw error;
     local.warn(`published, but not read back: ${error.message}`);

@@ -57,7 +57,7 @@ export async function rotate(collection: Collection, keys: SigningKeys, options:
   checkRotation(options);
   const { local } = collection;
   await using _ = await local.lock();
-  const update = await requireUpdate(collection, { mayUseCache: false }, true);
+  const update = await requireUpdate(collection, { mayUseCache: false, mayHaveExpired: true }, true);
   const before = update.trusted.root.signed;
   const next = await nextKeys(collection, keys, options);
   let files: ReadonlyMap<RoleName, Uint8Array> = new Map();
@@ -66,6 +66,7 @@ export async function rotate(collection: Collection, keys: SigningKeys, options:
     const root = replaceRoleKeys(before, { [options.role]: next.published }, collection.now);
     await draft.replaceRoot(root, await formerKeys(collection, before, options));
     if (options.role === 'targets') await draft.signRole('targets');
+    await draft.renew();
     files = await draft.finish();
     if (!(await collection.server.upload(files))) {
       throw new SignetError('METADATA_REJECTED', 'a newer version of metadata is already available', {

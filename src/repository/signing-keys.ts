@@ -20,13 +20,19 @@ export interface SigningKey {
 /** The daemon takes 4 MiB in one request; of a longer message it gets the digest that ECDSA and RSA keys sign. */
 const MAX_MESSAGE_BYTES = 3 * 1024 * 1024;
 
+/** What is asked of the daemon. */
+export type KeyAgent = Pick<
+  AgentClient,
+  'listKeys' | 'findKey' | 'getPublicKey' | 'generateKey' | 'removeKey' | 'sign'
+>;
+
 export class SigningKeys {
-  readonly #agent: AgentClient;
+  readonly #agent: KeyAgent;
   readonly #call: CallOptions;
   /** Made by this object. */
   readonly #made: AgentKey[] = [];
 
-  constructor(agent: AgentClient, call: CallOptions) {
+  constructor(agent: KeyAgent, call: CallOptions) {
     this.#agent = agent;
     this.#call = call;
   }

@@ -28,6 +28,8 @@ export interface RefusedDelegation {
 export interface Update {
   readonly trusted: TrustedMetadata;
   readonly refused: ReadonlyMap<DelegationName, RefusedDelegation>;
+  /** Roles that have expired, for their publisher to sign anew. */
+  readonly expired: ReadonlySet<RoleName>;
   /** False: the server could not be asked, or knows nothing, and a timestamp from before was used. */
   readonly isFresh: boolean;
 }
@@ -35,6 +37,8 @@ export interface Update {
 export interface UpdateOptions {
   /** Whether a server that cannot be reached, or knows nothing any more, may be replaced by what is kept. */
   readonly mayUseCache: boolean;
+  /** For publishers: what has expired is theirs to renew, and no reason to refuse it. The timestamp must not have. */
+  readonly mayHaveExpired?: boolean;
   /** Files that need not be downloaded, beside the kept ones: those that were just uploaded. */
   readonly files?: ReadonlyMap<RoleName, Uint8Array>;
 }
@@ -85,6 +89,7 @@ class Updater {
   /** New files by role, to be kept. */
   readonly #news = new Map<RoleName, Uint8Array>();
   readonly #refused = new Map<DelegationName, RefusedDelegation>();
+  readonly #expired = new Set<RoleName>();
   #isFresh = true;
 
   constructor(collection: Collection, options: UpdateOptions) {
@@ -113,12 +118,13 @@ class Updater {
       if (!isNewer) await this.#requireSameRoot(trusted);
       if (!(await this.#update(trusted))) return undefined;
     }
-    return { trusted, refused: this.#refused, isFresh: this.#isFresh };
+    return { trusted, refused: this.#refused, expired: this.#expired, isFresh: this.#isFresh };
   }
 
   async #firstRoot(): Promise<TrustedMetadata | undefined> {
     const { local, server, pinning, now } = this.#collection;
-    const context = { gun: local.gun, now };
+    const onExpired = this.#options.mayHaveExpired && { onExpired: (role: RoleName) => this.#expired.add(role) };
+    const context = { gun: local.gun, now, ...onExpired };
     const kept = await local.cache.read('root');
     if (kept !== undefined) return TrustedMetadata.fromKeptRoot(kept, context);
     const bytes = await server.download('root.json', MAX_METADATA_BYTES);
@@ -161,6 +167,7 @@ class Updater {
   /** @returns False if there is no timestamp anywhere. */
   async #update(trusted: TrustedMetadata): Promise<boolean> {
     this.#refused.clear();
+    this.#expired.clear();
     const timestamp = await this.#timestamp();
     if (timestamp === undefined) return false;
     const kept = await this.#kept('timestamp');
