@@ -7,7 +7,7 @@ import { type KeyAgent, SigningKeys } from '../../../src/repository/signing-keys
 import type { Change } from '../../../src/tuf/change.ts';
 import { fileMetaOf } from '../../../src/tuf/file-meta.ts';
 import { parseRoot, parseSnapshot, parseTargets } from '../../../src/tuf/metadata.ts';
-import { newTargets, nextTimestamp, nextVersion } from '../../../src/tuf/next-version.ts';
+import { newTargets, nextTimestamp } from '../../../src/tuf/next-version.ts';
 import { baseAuthority } from '../../../src/tuf/root.ts';
 import { Resources } from '../../support/resources.ts';
 import { temporaryDirectory } from '../../support/temp.ts';
