@@ -59,6 +59,8 @@ export const TEST_PACKAGES = [
   { name: 'tpm2-tools', commands: ['tpm2_flushcontext'] },
   { name: 'libtpm2-pkcs11-1', files: ['libtpm2_pkcs11.so.1'] },
   { name: 'libtss2-tcti-swtpm0', files: ['libtss2-tcti-swtpm.so.0'] },
+  { name: 'libtss2-tcti-tabrmd0', files: ['libtss2-tcti-tabrmd.so.0'] },
+  { name: 'tpm2-abrmd', files: ['../../sbin/tpm2-abrmd'] }, // not in every PATH
   { name: 'systemd', commands: ['systemd-analyze'] },
   // for the packages that are compiled
   { name: 'g++', commands: ['g++'] },

@@ -35,6 +35,25 @@ export function defaultAgentSocket(env: NodeJS.ProcessEnv): string {
   return join(home(env, "the default place of the agent's socket", remedy), '.signet', 'run', 'signetd.sock');
 }
 
+/**
+ * Where the daemon keeps what must outlive it: `$STATE_DIRECTORY` (set by systemd), else `$XDG_STATE_HOME/signet`, else
+ * `~/.signet/state`.
+ *
+ * @throws {SignetError} CONFIGURATION if none of the three variables is set
+ */
+export function defaultStateDir(env: NodeJS.ProcessEnv): string {
+  // systemd.exec(5): several directories are separated by colons.
+  const [stateDirectory = ''] = (env['STATE_DIRECTORY'] ?? '').split(':');
+  if (isAbsolute(stateDirectory)) return stateDirectory;
+  const stateHome = env['XDG_STATE_HOME'];
+  if (stateHome && isAbsolute(stateHome)) return join(stateHome, 'signet');
+  return join(
+    home(env, 'the place of what the daemon remembers', 'HOME, XDG_STATE_HOME or STATE_DIRECTORY'),
+    '.signet',
+    'state',
+  );
+}
+
 function home(env: NodeJS.ProcessEnv, what: string, remedy: string): string {
   const directory = env['HOME'];
   if (directory) return directory;

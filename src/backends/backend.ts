@@ -238,6 +238,20 @@ export interface KeyRelabeller {
   relabel(keyId: KeyId, owner: { readonly role: string; readonly gun: string }, context: SignContext): Promise<KeyInfo>;
 }
 
+/** Homes that keep an X.509 certificate beside a key. */
+export interface KeyCertifier {
+  /** @returns DER; undefined if the key has none. @throws {SignetError} KEY_NOT_FOUND, UNAVAILABLE */
+  certificate(keyId: KeyId, context: SignContext): Promise<Uint8Array | undefined>;
+  /**
+   * Stores a certificate in the place of the one that the key may have.
+   *
+   * @throws {SignetError} KEY_NOT_FOUND, INVALID_ARGUMENT for one of another key, PIN_REQUIRED, TOKEN_FULL, UNAVAILABLE
+   */
+  putCertificate(keyId: KeyId, der: Uint8Array, context: SignContext): Promise<void>;
+  /** @returns Whether there was one. @throws {SignetError} KEY_NOT_FOUND, PIN_REQUIRED, UNAVAILABLE */
+  removeCertificate(keyId: KeyId, context: SignContext): Promise<boolean>;
+}
+
 /** Homes whose keys have a passphrase each. */
 export interface PassphraseChanger {
   /**
@@ -376,12 +390,14 @@ export interface KeyBackend extends AsyncDisposable {
    */
   sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array>;
   readonly generator?: KeyGenerator;
-  readonly importer?: KeyImporter;
+  /** Undefined also while the device that is there cannot; a getter may change its mind. */
+  readonly importer?: KeyImporter | undefined;
   readonly exporter?: KeyExporter;
   readonly remover?: KeyRemover;
   readonly attester?: KeyAttester;
   readonly unlocker?: KeyUnlocker;
-  readonly relabeller?: KeyRelabeller;
+  readonly relabeller?: KeyRelabeller | undefined;
+  readonly certifier?: KeyCertifier | undefined;
   readonly passphrases?: PassphraseChanger;
   readonly archiver?: KeyArchiver;
   readonly token?: TokenManager;

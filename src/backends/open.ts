@@ -2,7 +2,8 @@
 
 import type { Secret } from '../crypto/secret.ts';
 import type { SignetError } from '../errors.ts';
-import type { KeyBackend, PassphraseSource } from './backend.ts';
+import type { KeyBackend, PassphraseSource, TokenIdentity } from './backend.ts';
+import type { RememberedPin } from './pkcs11/pin-source.ts';
 import type { Pkcs11Uri } from './pkcs11/uri.ts';
 import type { DatabaseOptions } from './sql/open-database.ts';
 
@@ -29,8 +30,14 @@ export interface SqlStorageOptions extends DatabaseOptions {
 export interface TokenOptions {
   /** Which token; `modulePath` is absolute. */
   readonly uri: Pkcs11Uri & { readonly modulePath: string };
-  /** File with the PIN, absolute; undefined: a person unlocks the token. */
+  /** File with the PIN, absolute; undefined: another source, or a person. */
   readonly pinFile: string | undefined;
+  /** How long a person's PIN is kept, milliseconds; 0: not at all. */
+  readonly pinCacheMs: number;
+  /** How long after its last use the device is let go of, milliseconds; undefined: never. */
+  readonly idleReleaseMs: number | undefined;
+  /** For modules that want parameters when they start. */
+  readonly libraryParameters: string | undefined;
   /** Processes that the module is loaded in, at least 1. */
   readonly hosts: number;
 }
@@ -38,6 +45,12 @@ export interface TokenOptions {
 export interface OpenTokenContext {
   /** For the module: where it finds its own configuration. */
   readonly env: NodeJS.ProcessEnv;
+  /** Where it outlives the daemon which PINs were refused; undefined: nothing does. */
+  readonly stateDirectory?: string | undefined;
+  /** systemd's `$CREDENTIALS_DIRECTORY`, where PINs may be. */
+  readonly credentialsDirectory?: string | undefined;
+  /** Whether no other token is configured. */
+  readonly isOnlyToken?: boolean | undefined;
   readonly onUnreadable: (what: string, error: SignetError) => void;
   /** The PIN that a person had kept in the operating system's keyring. The caller disposes of it. */
   readonly rememberedPin?: (serial: string) => Promise<Secret | undefined>;
@@ -96,7 +109,17 @@ const TOKEN_TIMEOUT_MS = 20_000;
 /** A token that is not there is no failure. @throws {SignetError} CONFIGURATION */
 export async function openToken(options: TokenOptions, context: OpenTokenContext): Promise<KeyBackend> {
   const { Pkcs11Backend } = await import('./pkcs11/pkcs11-backend.ts');
-  return Pkcs11Backend.open({ ...options, ...context, operationTimeoutMs: TOKEN_TIMEOUT_MS });
+  const { rememberedPin: remembered, forgetPin, ...shared } = context;
+  const rememberedPin = ({ serial }: TokenIdentity): RememberedPin => ({
+    read: async () => remembered?.(serial),
+    forget: async () => forgetPin?.(serial),
+  });
+  return Pkcs11Backend.open({
+    ...options,
+    ...shared,
+    ...(remembered === undefined ? {} : { rememberedPin }),
+    operationTimeoutMs: TOKEN_TIMEOUT_MS,
+  });
 }
 
 async function openSql(options: SqlStorageOptions, context: OpenContext): Promise<KeyBackend> {

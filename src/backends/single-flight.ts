@@ -9,4 +9,9 @@ export class SingleFlight<Key, Result> {
     this.#running.set(key, started);
     return started;
   }
+
+  /** Waits for the job of a key, if there is one, whatever comes of it. */
+  async idle(key: Key): Promise<void> {
+    await this.#running.get(key)?.catch(() => undefined);
+  }
 }

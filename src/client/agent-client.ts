@@ -239,7 +239,12 @@ export class AgentClient implements Disposable {
           callback,
         ),
       restoreParts(request, archive),
-      { signal: options.signal, timeoutMs: timeoutOf(options), normalise: (error) => this.#normalise(error) },
+      // The work comes after the last part.
+      {
+        signal: options.signal,
+        timeoutMs: options.timeoutMs ?? INTERACTIVE_TIMEOUT_MS,
+        normalise: (error) => this.#normalise(error),
+      },
     );
   }
 

@@ -181,7 +181,6 @@ function unsupported(member: string): SignetError {
   });
 }
 
-/** What the decoders call invalid input is damage here: the bytes are a stored key. */
 /**
  * Seals a key as notary-signer does: fresh salt, content key and IV, the header's members sorted and no others.
  *

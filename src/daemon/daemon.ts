@@ -179,14 +179,10 @@ export class Daemon {
 
   /** Other programs can have them now; the next use takes them back, and needs the PIN again. */
   async #releaseTokens(): Promise<void> {
-    for (const { token, location } of this.keyring.backends) {
-      if (token === undefined) continue;
-      try {
-        await token.release();
-        this.#log.info({ token: location }, 'token released');
-      } catch (error) {
-        this.#log.error({ token: location, ...describeError(error, this.#log) }, 'token not released');
-      }
+    for (const { backend, error } of await this.keyring.release()) {
+      const fields = { token: backend.location };
+      if (error === undefined) this.#log.info(fields, 'token released');
+      else this.#log.error({ ...fields, ...describeError(error, this.#log) }, 'token not released');
     }
   }
 

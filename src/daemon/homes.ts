@@ -5,6 +5,7 @@ import type { KeyBackend } from '../backends/backend.ts';
 import { type OpenContext, openToken } from '../backends/open.ts';
 import { SecretStore } from '../keyring/secret-store.ts';
 import { aliasVariable, ConfiguredPassphrases, passphraseOfAlias } from '../keyring/unlock.ts';
+import { defaultStateDir } from '../locations.ts';
 import type { Config } from './config.ts';
 import { describeError, type LogHandle } from './log.ts';
 
@@ -44,10 +45,15 @@ export function storageContext(
 /** In the order of the configuration. @throws {SignetError} CONFIGURATION; then none stays open */
 export async function openTokens({ config, env, log: { logger }, secretStore }: HomesOptions): Promise<KeyBackend[]> {
   const tokens: KeyBackend[] = [];
+  if (config.tokens.length === 0) return tokens;
+  const stateDirectory = defaultStateDir(env);
   try {
     for (const options of config.tokens) {
       const token = await openToken(options, {
         env,
+        stateDirectory,
+        credentialsDirectory: env['CREDENTIALS_DIRECTORY'],
+        isOnlyToken: config.tokens.length === 1,
         rememberedPin: (serial) => secretStore.get(`pin:${serial}`),
         forgetPin: (serial) => secretStore.drop(`pin:${serial}`),
         onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),

@@ -3,6 +3,7 @@ import cluster from 'node:cluster';
 import { loadNative, type Native } from '../native.ts';
 import { VERSION } from '../version.ts';
 import { type Config, type Flags, loadConfig, parseFlags } from './config.ts';
+import { withCredentials } from './credentials.ts';
 import { Daemon } from './daemon.ts';
 import { createLog, describeError, type LogHandle, writeFatal } from './log.ts';
 import { endNow, handleSignals } from './signals.ts';
@@ -98,7 +99,7 @@ async function run(flags: Flags, log: LogHandle): Promise<number> {
     },
     print,
   );
-  const { config, native } = await prepare(flags, log);
+  const { config, env, native } = await prepare(flags, log);
   if (flags.task !== undefined) {
     const controller = new AbortController();
     actions.drain = () => controller.abort();
@@ -106,7 +107,7 @@ async function run(flags: Flags, log: LogHandle): Promise<number> {
     return runMaintenance({
       task: flags.task,
       config,
-      env: process.env,
+      env,
       log: log.logger,
       print,
       signal: controller.signal,
@@ -123,7 +124,7 @@ async function run(flags: Flags, log: LogHandle): Promise<number> {
     config,
     log,
     native,
-    env: process.env,
+    env,
     serves: { agent: true, server: !several, metrics: true },
     requestStop: () => actions.drain(),
     ...(workers && { workers }),
@@ -178,12 +179,12 @@ async function runWorker(
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const)
     process.on(signal, () => undefined);
   try {
-    const { config, native } = await prepare(flags, log);
+    const { config, env, native } = await prepare(flags, log);
     daemon = await Daemon.start({
       config,
       log,
       native,
-      env: process.env,
+      env,
       serves: { agent: false, server: true, metrics: false },
       requestStop: () => end(0),
     });
@@ -198,17 +199,25 @@ async function runWorker(
   return code;
 }
 
-async function prepare(flags: Flags, log: LogHandle): Promise<{ config: Config; native: Native | undefined }> {
-  const config = await loadConfig({ file: flags.configFile, debug: flags.debug, env: process.env, cwd: process.cwd() });
+interface Prepared {
+  readonly config: Config;
+  /** With systemd's credentials. */
+  readonly env: NodeJS.ProcessEnv;
+  readonly native: Native | undefined;
+}
+
+async function prepare(flags: Flags, log: LogHandle): Promise<Prepared> {
+  const env = await withCredentials(process.env);
+  const config = await loadConfig({ file: flags.configFile, debug: flags.debug, env, cwd: process.cwd() });
   log.setLevel(config.logging.level);
   const native = await loadNative();
-  if (flags.debug) return { config, native };
+  if (flags.debug) return { config, env, native };
   if (native === undefined) {
     log.logger.warn('core dumps are not disabled and peers of the agent are not identified: koffi is not available');
   } else if (!native.protectMemory()) {
     log.logger.warn('the system refused to disable core dumps');
   }
-  return { config, native };
+  return { config, env, native };
 }
 
 function stopWhenIdle(config: Config, daemon: Daemon, stop: () => void): void {

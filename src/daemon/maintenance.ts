@@ -54,10 +54,15 @@ async function rewrapKeys(
   options: Pick<MaintenanceOptions, 'env' | 'log' | 'print' | 'signal'> & { readonly storage: SqlStorageConfig },
 ): Promise<number> {
   const { env, log, print, signal, storage } = options;
-  const { rewrap } = await import('../backends/sql/maintenance.ts');
+  const [{ rewrap }, { opensKeys, wrongPassphrase }] = await Promise.all([
+    import('../backends/sql/maintenance.ts'),
+    import('../backends/sql/start-check.ts'),
+  ]);
   using from = requirePassphrase(env, task.from);
   using to = requirePassphrase(env, task.to);
   const table = await openTable(database);
+  // One alias has one passphrase: with two, every daemon would be without some of its keys.
+  if (!(await opensKeys({ table }, task.to, to))) throw wrongPassphrase(task.to, aliasVariable(task.to));
   const progress = new Progress('keys re-wrapped');
   const { rewrapped, skipped, changed } = await rewrap({
     table,

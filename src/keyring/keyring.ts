@@ -182,6 +182,20 @@ export class Keyring implements AsyncDisposable {
     return open;
   }
 
+  /** Lets go of every token, so that other programs can have them. @returns Each, with what went wrong if something did */
+  async release(): Promise<readonly { readonly backend: KeyBackend; readonly error?: unknown }[]> {
+    return Promise.all(
+      this.backends.filter(isToken).map(async (backend) => {
+        try {
+          await backend.token?.release();
+          return { backend };
+        } catch (error) {
+          return { backend, error };
+        }
+      }),
+    );
+  }
+
   async health(): Promise<readonly { readonly backend: KeyBackend; readonly health: BackendHealth }[]> {
     return Promise.all(this.backends.map(async (backend) => ({ backend, health: await backend.health() })));
   }
@@ -237,10 +251,8 @@ async function insteadOf<Result>(others: readonly KeyBackend[], make: () => Prom
   try {
     return await make();
   } catch (error) {
-    const isAbsent =
-      error instanceof SignetError && (error.code === 'TOKEN_NOT_PRESENT' || error.code === 'UNAVAILABLE');
     const names = [...new Set(others.map(({ name }) => name))];
-    if (!isAbsent || names.length === 0) throw error;
+    if (!isAway(error) || names.length === 0) throw error;
     const { code, message, hint, cause } = error;
     const elsewhere = `to make the key elsewhere, name the backend: ${names.join(' or ')}`;
     throw new SignetError(code, message, { hint: hint === undefined ? elsewhere : `${hint}; ${elsewhere}`, cause });

@@ -1,5 +1,6 @@
 /** What servers call: notary-signer's API and gRPC health. */
-import { loadService, type Service } from './load.ts';
+import { loadService } from './load.ts';
+import type { Service } from './message-form.ts';
 
 export const KEY_MANAGEMENT: Service = loadService('notary/signer.proto', 'proto.KeyManagement');
 export const SIGNER: Service = loadService('notary/signer.proto', 'proto.Signer');

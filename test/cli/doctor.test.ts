@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createAuthority } from '../support/certificates.ts';
 import { type CommandLineHome, commandLineHome, generatedKeyId } from '../support/cli.ts';
 import { freePort } from '../support/ports.ts';
+import { softHsm } from '../support/softhsm.ts';
 
 interface Finding {
   readonly check: string;
@@ -55,6 +56,17 @@ describe('signet doctor', () => {
     expect(texts).toContainEqual(expect.stringMatching(/^signetd \S+ \(pid \d+\) answers$/));
     expect(texts).toContain(`the file backend is up: ${home.keys}`);
     expect(texts).toContain('no tokens are configured');
+  });
+
+  it('says which PKCS#11 modules load, and which tokens they see', async () => {
+    await using token = await softHsm();
+    const { found } = await findings(token.env);
+    const modules = found.filter(({ check }) => check === 'PKCS#11 modules');
+    expect(modules).toContainEqual({
+      check: 'PKCS#11 modules',
+      state: 'ok',
+      text: expect.stringMatching(/^PKCS#11 module SoftHSM 2 loads \(\/.*libsofthsm2\.so\), and sees /),
+    });
   });
 
   it('names every key file that cannot be used, why, and what to do', async () => {

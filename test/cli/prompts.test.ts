@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CommandLineHome, commandLineHome, generatedKeyId, SIGNET } from '../support/cli.ts';
 import { runProgram } from '../support/processes.ts';
+import { runOnTerminal } from '../support/terminal.ts';
 
 let home: CommandLineHome;
 let keyId: string;
@@ -71,6 +72,19 @@ describe('on a terminal', () => {
     const result = await home.signetOnTerminal(sign(), [['Enter passphrase', answer]]);
     expect(result).toMatchObject({ ending: 130, echo: true });
     expect(result.output).toContain('signet: cancelled\r\n');
+  });
+
+  it('is left with Ctrl-Z, which gives the terminal back, and comes again with fg', async () => {
+    await lock();
+    const result = await runOnTerminal(['bash', '--norc', '-i'], { env: home.env, cwd: home.path }, [
+      ['[$#] ', `${SIGNET} ${sign().join(' ')}\r`],
+      ['Enter passphrase for targets key', 'half a passphrase\u001a'],
+      ['Stopped', 'stty -a | grep -ow -e -echo -e echo\r'],
+      ['\r\necho\r\n', 'fg\r'],
+      ['Enter passphrase for targets key', `${PASSPHRASE}\r`],
+      ['[A-Za-z0-9+/]{86}==', 'exit\r'],
+    ]);
+    expect(result.ending).toBe(0);
   });
 
   it('is declined with Ctrl-D', async () => {

@@ -60,6 +60,7 @@ let initialised: object[];
 const script: Script = {
   Status: async () => ({ version: VERSION, pid: 1, started_at_ms: 0, listeners: [], backends: [] }),
   FindKey: async () => KEY,
+  ListKeys: async () => [KEY],
   ListTokens: async () => ({ tokens: [{ ...STATUS, pin_tries_left: tries }] }),
   Sign: async (_request: SignRequest, person) => {
     for (;;) {
@@ -228,13 +229,26 @@ describe('signet token', () => {
 
 describe('signet doctor', () => {
   it.each([
-    [3, 'ok', 'YubiKey 5 (serial 1234567) is there, with 3 PIN tries left'],
-    [1, 'warning', 'YubiKey 5 (serial 1234567) has one PIN try left'],
+    [3, 'ok', 'YubiKey 5 (serial 1234567, firmware 5.4.3) is there, with 3 PIN tries left'],
+    [1, 'warning', 'YubiKey 5 (serial 1234567, firmware 5.4.3) has one PIN try left'],
   ] as const)('tells with %i tries left, and spends none', async (left, state, text) => {
     tries = left;
     const { stdout } = await home.signet(at('doctor', '--json'));
     expect(JSON.parse(stdout)).toContainEqual(expect.objectContaining({ check: 'tokens', state, text }));
     expect(tries).toBe(left);
+  });
+});
+
+describe('signet doctor, of a key on a token,', () => {
+  it('tells its slot, its policies and what is known against its device', async () => {
+    const { stdout } = await home.signet(at('doctor'));
+    const id = KEY.key_id.slice(0, 12);
+    expect(stdout).toContain(
+      `ok       the root key ${id} is on 1234567: slot 9c, PIN policy once, touch policy always\n`,
+    );
+    expect(stdout).toContain(
+      `warning  the root key ${id}: its firmware leaks keys (EUCLEAK); mend it: signet key show ${id}\n`,
+    );
   });
 });
 

@@ -19,6 +19,8 @@ export interface BackendUnderTest {
   readonly generates: readonly KeyAlgorithm[];
   /** Algorithms it takes; none if it has no importer. */
   readonly imports: readonly KeyAlgorithm[];
+  /** Curves that it does not take, though it takes ecdsa. */
+  readonly lacksCurves?: readonly string[];
   readonly has: {
     readonly exporter: boolean;
     readonly remover: boolean;
@@ -181,7 +183,8 @@ export function describeBackend(subject: BackendUnderTest): void {
     });
 
     it('signs for many callers at once', async () => {
-      const keys = await Promise.all([generate('ecdsa'), generate('ed25519'), generate('ecdsa')]);
+      const other = subject.generates.includes('ed25519') ? 'ed25519' : 'ecdsa';
+      const keys = await Promise.all([generate('ecdsa'), generate(other), generate('ecdsa')]);
       expect(new Set(keys.map(({ keyId }) => keyId)).size).toBe(3);
       const jobs = Array.from({ length: 60 }, async (_, index) => {
         const key = keys[index % keys.length] as (typeof keys)[number];
@@ -224,7 +227,7 @@ export function describeBackend(subject: BackendUnderTest): void {
       expect((await all()).map((key) => key.keyId)).toEqual([other.keyId]);
     });
 
-    if (subject.imports.length > 0) describeImport(() => backend, subject.imports);
+    if (subject.imports.length > 0) describeImport(() => backend, subject.imports, subject.lacksCurves ?? []);
     if (subject.has.unlocker !== false) {
       const describeOpening = subject.has.unlocker === 'pin' ? describePin : describeUnlock;
       describeOpening(
@@ -254,7 +257,11 @@ export function describeBackend(subject: BackendUnderTest): void {
   });
 }
 
-function describeImport(backend: () => KeyBackend, imports: readonly KeyAlgorithm[]): void {
+function describeImport(
+  backend: () => KeyBackend,
+  imports: readonly KeyAlgorithm[],
+  lacksCurves: readonly string[],
+): void {
   const importer = () => {
     const found = backend().importer;
     if (found === undefined) throw new Error('declared, but absent');
@@ -264,9 +271,14 @@ function describeImport(backend: () => KeyBackend, imports: readonly KeyAlgorith
   const CURVE_SIGNATURE_BYTES = { 'P-224': 56, 'P-256': 64, 'P-384': 96, 'P-521': 132 };
 
   it.each(Object.entries(CURVE_SIGNATURE_BYTES))(
-    'imports a %s key and signs SHA-256 in %i bytes',
+    'imports a %s key and signs SHA-256 in %i bytes, or says that it cannot',
     async (namedCurve, bytes) => {
       const privateKey = makePkcs8('ec', namedCurve);
+      if (lacksCurves.includes(namedCurve)) {
+        await expectCode('UNSUPPORTED', importer().import(privateKey, OWNER, CONTEXT));
+        expect(await backend().count()).toBe(0);
+        return;
+      }
       const { keyId, publicKey } = await importer().import(privateKey, OWNER, CONTEXT);
       const message = randomBytes(50);
       const signature = await backend().sign(keyId, { message }, CONTEXT);

@@ -1,6 +1,7 @@
 /** The port's contract over a PKCS#11 token: SoftHSM2, in its token host. */
 import { afterAll, beforeAll } from 'vitest';
 import { describeBackend } from '../conformance/backend.ts';
+import { openForSuite } from '../support/conformance-token.ts';
 import { type SoftHsm, softHsm, TEST_PIN, tokenUri } from '../support/softhsm.ts';
 
 let hsm: SoftHsm;
@@ -21,17 +22,6 @@ describeBackend({
     const label = `conformance ${tokens++}`;
     await hsm.createToken(label);
     const pinFile = await hsm.pinFile();
-    const open = () => hsm.open(tokenUri(label), { pinFile });
-    let backend = await open();
-    return {
-      backend,
-      passphrase: TEST_PIN,
-      reopen: async () => {
-        await backend[Symbol.asyncDispose]();
-        backend = await open();
-        return backend;
-      },
-      [Symbol.asyncDispose]: () => backend[Symbol.asyncDispose](),
-    };
+    return openForSuite(() => hsm.open(tokenUri(label), { pinFile }), TEST_PIN);
   },
 });

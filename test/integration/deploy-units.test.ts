@@ -35,6 +35,25 @@ it('are valid', async () => {
   expect({ ending, stderr }).toEqual({ ending: 0, stderr: '' });
 });
 
+it('are valid with everything that their comments suggest', async () => {
+  const text = await readFile(service, 'utf8');
+  const suggested = text.replaceAll(/^# (LoadCredential|Environment)/gm, '$1');
+  expect(suggested.match(/^LoadCredential/gm)).toHaveLength(5);
+  const path = join(directory.path, 'suggested.service');
+  await writeFile(path, suggested);
+  const { ending, stderr } = await analyze('verify', '--man=no', path);
+  expect({ ending, stderr }).toEqual({ ending: 0, stderr: '' });
+});
+
+it('suggest a command whose credential systemd takes: the name inside must be the name that is loaded', async () => {
+  const text = await readFile(service, 'utf8');
+  const [, name, encrypted] = /systemd-creds encrypt (?:--name=(\S+) )?- (\S+)\)/.exec(text) ?? [];
+  const [, loaded, file] = /^# LoadCredentialEncrypted=([^:]+):(.*)$/m.exec(text) ?? [];
+  // Without --name it is the file's.
+  expect(name ?? encrypted?.split('/').at(-1)).toBe(loaded);
+  expect(encrypted).toBe(file);
+});
+
 it('expose little', async () => {
   const { ending, stdout } = await analyze(
     'security',

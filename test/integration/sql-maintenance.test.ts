@@ -97,6 +97,24 @@ describe.each(KINDS)('-rewrap on %s', (kind) => {
     await allSign(notarySigner.client, keys);
   });
 
+  it('with another passphrase than the keys of the new alias have changes nothing', async () => {
+    const database = await signers.database(kind);
+    await using daemon = await signers.startSignetd(database, { storage: { default_alias: 'alias2' } });
+    await createKeys(daemon, 2);
+    {
+      await using other = await signers.startSignetd(database);
+      await createKey(other.client, 'example.com/to-be-sealed-anew');
+    }
+    const env = { ...PASSPHRASES, NOTARY_SIGNER_ALIAS2: 'mistyped' };
+    const { ending, stdout, stderr } = await signers.run(database, rewrap('alias1', 'alias2'), { env });
+    expect({ ending, stdout }).toEqual({ ending: 1, stdout: '' });
+    expect(JSON.parse(stderr.trimEnd().split('\n').at(-1) ?? '')).toMatchObject({
+      msg: 'the passphrase of alias "alias2" does not open its keys',
+      hint: 'check NOTARY_SIGNER_ALIAS2',
+    });
+    expect(await sealedUnder(database, 'alias1')).toBe(1);
+  });
+
   it('run twice at once seals each key once', async () => {
     const database = await signers.database(kind);
     await using daemon = await signers.startSignetd(database);

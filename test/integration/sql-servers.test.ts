@@ -2,7 +2,16 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { waitFor } from '../support/conditions.ts';
-import { failure, insert, names, openMysql, openPostgres, SqlTestbed, startProxy } from '../support/sql-testbed.ts';
+import {
+  failure,
+  insert,
+  names,
+  openMysql,
+  openPostgres,
+  SqlTestbed,
+  startProxy,
+  startSilentServer,
+} from '../support/sql-testbed.ts';
 
 let bed: SqlTestbed;
 beforeAll(async () => {
@@ -214,6 +223,15 @@ describe.each(['mysql', 'postgres'] as const)('%s server', (kind) => {
     await using database = await bed.open(kind, list);
     expect(await names(database)).toEqual([]);
     expect(database.location).toContain(`127.0.0.1:${dead},127.0.0.1:${proxy.port}`);
+  });
+
+  it('is passed over at start when it takes connections and says nothing', async () => {
+    const { text, database: direct } = await bed.withTable(kind);
+    await using _ = direct;
+    await using silent = await startSilentServer();
+    const list = text.replace(`127.0.0.1:${server().port}`, `127.0.0.1:${silent.port},127.0.0.1:${server().port}`);
+    await using database = await bed.open(kind, list, { statementTimeoutMs: 3000, connectTimeoutMs: 3000 });
+    expect(await names(database)).toEqual([]);
   });
 
   it('that leaves while it is used is replaced by the next of the list, and used again when that one leaves', async () => {

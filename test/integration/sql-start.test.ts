@@ -1,4 +1,6 @@
 /** What a daemon tells at start, and how it counts, though nothing is wrong with its keys. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from '../support/ports.ts';
 import {
@@ -66,4 +68,27 @@ it('the number of keys is told once, not by every worker, and not counted for ev
   expect(await keys()).toEqual(['signet_keys{backend="sql"} 1']);
   await createKey(daemon.client, 'example.com/two');
   expect(await keys()).toEqual(['signet_keys{backend="sql"} 1']);
+});
+
+it('passphrases and data source may be credentials of systemd, for the daemon, its workers and maintenance', async () => {
+  const database = await signers.database('sqlite3');
+  const credentials = await signers.newDirectory();
+  const put = (name: string, value: string) => writeFile(join(credentials, name), `${value}\n`, { mode: 0o400 });
+  for (const [name, value] of Object.entries(PASSPHRASES)) await put(name, value);
+  await put('NOTARY_SIGNER_STORAGE_DB_URL', database.dbUrl);
+  const env = { CREDENTIALS_DIRECTORY: credentials, NOTARY_SIGNER_WORKERS: '2' };
+  const storage = { db_url: undefined };
+  {
+    await using daemon = await signers.startSignetd(database, { env, storage });
+    const { keyId, publicKey } = await createKey(daemon.client, 'example.com/app');
+    expect(await signsWith(daemon.client, keyId, publicKey)).toBe(true);
+  }
+  const { ending, stdout } = await signers.run(database, ['-rewrap', '-from', 'alias1', '-to', 'alias2'], {
+    env,
+    storage,
+  });
+  expect({ ending, stdout }).toEqual({
+    ending: 0,
+    stdout: '1 keys re-wrapped from "alias1" to "alias2", 0 left as they are (see the log)\n',
+  });
 });

@@ -331,16 +331,20 @@ describe.each(['mysql', 'postgres', 'sqlite3'] as const)('a start on %s', (kind)
   it('without the table names -migrate', async () => {
     expect(await refusalOf(await signers.emptyDatabase(kind))).toMatchObject({
       level: 'fatal',
-      msg: expect.stringMatching(/^cannot use the table private_keys: .*a table or column is missing/),
+      msg: expect.stringMatching(/^cannot use the table private_keys: .*a table is missing/),
       hint: 'create it with: signetd -config FILE -migrate',
     });
   });
 
-  it('over a table with other columns names it', async () => {
+  it('over a table with other columns says that -migrate is not the remedy', async () => {
     const database = await signers.emptyDatabase(kind);
     await database.sql('CREATE TABLE private_keys (id integer, key_id varchar(255))');
     if (kind === 'postgres') await database.sql(`ALTER TABLE private_keys OWNER TO ${database.name}`);
-    expect(await refusalOf(database)).toMatchObject({ msg: expect.stringContaining('a table or column is missing') });
+    expect(await refusalOf(database)).toMatchObject({
+      msg: expect.stringMatching(/^cannot use the table private_keys: .*a column is missing/),
+      hint: "check the database in storage.db_url, and run notary-signer's own migrations: -migrate changes no columns",
+    });
+    expect((await signers.run(database, ['-migrate'])).ending).toBe(1);
   });
 
   it('after -migrate works, also when several migrate at once', async () => {
@@ -420,6 +424,20 @@ describe.each(['mysql', 'postgres', 'sqlite3'] as const)('a start on %s', (kind)
       expect(await refusalOf(database)).toMatchObject({ msg: expect.stringContaining('not an SQLite database') });
     });
   } else {
+    it('over a table that the user may not read asks for the right, not for -migrate', async () => {
+      const database = await signers.database(kind);
+      const user = `'${database.name}'@'127.0.0.1'`;
+      await database.sql(
+        kind === 'mysql'
+          ? `REVOKE SELECT ON ${database.name}.* FROM ${user}`
+          : 'ALTER TABLE private_keys OWNER TO postgres',
+      );
+      expect(await refusalOf(database)).toMatchObject({
+        msg: expect.stringMatching(/^cannot use the table private_keys: .*the user lacks a right/),
+        hint: 'grant it ALL on the database',
+      });
+    });
+
     it('with a wrong password shows neither that nor the right one', async () => {
       const database = await signers.database(kind);
       const dbUrl = database.dbUrl.replace(/p@ss:w\/rd|p%40ss%3Aw%2Frd/, 'wr0ng-s3cret');

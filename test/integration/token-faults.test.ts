@@ -158,7 +158,7 @@ describe('a module that fails on its way to the token', () => {
     const modulePath = '/nowhere/module.so';
     await expect(hsm.open({ token: 'ci', modulePath })).rejects.toMatchObject({
       code: 'CONFIGURATION',
-      message: 'the PKCS#11 module /nowhere/module.so cannot be loaded',
+      message: 'the PKCS#11 module /nowhere/module.so cannot be loaded: it cannot be read (ENOENT)',
     });
   });
 });

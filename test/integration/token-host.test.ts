@@ -127,7 +127,7 @@ describe('a token host', () => {
     await writeFile(modulePath, 'not a library');
     await expect(hsm.open({ token: 'ci', modulePath })).rejects.toMatchObject({
       code: 'CONFIGURATION',
-      message: `the PKCS#11 module ${modulePath} cannot be loaded`,
+      message: `the PKCS#11 module ${modulePath} cannot be loaded: it is not a shared library`,
     });
   });
 

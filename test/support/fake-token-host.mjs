@@ -25,6 +25,8 @@ const key = {
 let loggedIn = false;
 
 const CKF_LOGIN_REQUIRED = 4;
+/** P-256, to make and to sign with. */
+const MECHANISMS = [0x1040, 0x1041].map((mechanism) => ({ mechanism, minBits: 256, maxBits: 256 }));
 const state = () => ({ flags: CKF_LOGIN_REQUIRED | (plan().flags ?? 0), loggedIn });
 
 function frame(id, header, blob = Buffer.alloc(0)) {
@@ -60,7 +62,7 @@ const misbehaviours = {
 const handlers = {
   load: (id) => {
     const how = misbehaviours[plan().load];
-    return how === undefined ? reply(id) : how(id);
+    return how === undefined ? reply(id, { manufacturer: 'fake', description: '' }) : how(id);
   },
   tokens: (id) =>
     reply(
@@ -76,7 +78,7 @@ const handlers = {
         slotManufacturer: '',
       })),
     ),
-  attach: (id) => reply(id, state()),
+  attach: (id) => reply(id, { ...state(), mechanisms: MECHANISMS }),
   state: (id) => reply(id, state()),
   keys: async (id) => {
     log('keys');

@@ -5,6 +5,7 @@ import {
   ServerCredentials,
   type ServerDuplexStream,
   type ServerUnaryCall,
+  type ServerWritableStream,
   type ServiceError,
   type sendUnaryData,
 } from '@grpc/grpc-js';
@@ -21,7 +22,10 @@ export interface Asking {
   touch(touch: TouchMessage): () => void;
 }
 
-/** By method name; what it returns is the answer, what it throws the status. Methods without an entry are UNIMPLEMENTED. */
+/**
+ * By method name; what it returns is the answer, or a list of them, what it throws the status. Methods without an entry are
+ * UNIMPLEMENTED.
+ */
 export type Script = Readonly<Record<string, (request: never, asking: Asking) => Promise<object>>>;
 
 /** Listens on a Unix socket, which only this user can use. */
@@ -33,7 +37,17 @@ export async function startScriptedAgent(socket: string, script: Script): Promis
     ...Object.fromEntries(
       Object.entries(script).map(([name, method]) => [
         name,
-        (call: ServerUnaryCall<object, object>, callback: sendUnaryData<object>) => {
+        (
+          call: ServerUnaryCall<object, object> & ServerWritableStream<object, object>,
+          callback: sendUnaryData<object>,
+        ) => {
+          if (AGENT[name]?.responseStream === true) {
+            void method(call.request as never, conversation).then((items) => {
+              for (const item of items as readonly object[]) call.write(item);
+              call.end();
+            });
+            return;
+          }
           method(call.request as never, conversation).then(
             (answer) => callback(null, answer),
             (error: unknown) => callback(error as ServiceError),

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { waitFor } from './conditions.ts';
 import { runProgram, startProgram } from './processes.ts';
+import { Resources } from './resources.ts';
 
 export interface SecretService extends AsyncDisposable {
   /** For programs that are to find it. */
@@ -25,29 +26,26 @@ export async function startSecretService(
   // A configuration of its own: the system's would start services on demand, with prompts.
   const config = join(directory, 'bus.conf');
   await writeFile(config, busConfig(join(runtime, 'bus')));
-  const bus = await startProgram(
-    'dbus-daemon',
-    [`--config-file=${config}`, '--nofork', '--print-address'],
-    { env },
-    { output: /unix:path=/ },
-  );
-  const address = await waitFor('the address of the bus', () => bus.stdout.match(/^unix:path=\S+/m)?.[0]);
-  const session = { DBUS_SESSION_BUS_ADDRESS: address };
-  if (!options.unlocked) return { env: session, [Symbol.asyncDispose]: () => bus[Symbol.asyncDispose]() };
-  // Its standard input is the password of the keyring that it makes.
-  const command = 'exec gnome-keyring-daemon --foreground --unlock --components=secrets <<< password';
-  const keyring = await startProgram('bash', ['-c', command], { env: { ...env, ...session } });
-  await waitFor('the Secret Service', async () => {
-    const probe = await runProgram(process.execPath, ['-e', PROBE], { env: { ...env, ...session } });
-    return probe.ending === 0;
-  });
-  return {
-    env: session,
-    [Symbol.asyncDispose]: async () => {
-      await keyring[Symbol.asyncDispose]();
-      await bus[Symbol.asyncDispose]();
-    },
-  };
+  const resources = new Resources();
+  try {
+    const arguments_ = [`--config-file=${config}`, '--nofork', '--print-address'];
+    const bus = resources.use(await startProgram('dbus-daemon', arguments_, { env }, { output: /unix:path=/ }));
+    const address = await waitFor('the address of the bus', () => bus.stdout.match(/^unix:path=\S+/m)?.[0]);
+    const session = { DBUS_SESSION_BUS_ADDRESS: address };
+    if (options.unlocked) {
+      // Its standard input is the password of the keyring that it makes.
+      const command = 'exec gnome-keyring-daemon --foreground --unlock --components=secrets <<< password';
+      resources.use(await startProgram('bash', ['-c', command], { env: { ...env, ...session } }));
+      await waitFor('the Secret Service', async () => {
+        const probe = await runProgram(process.execPath, ['-e', PROBE], { env: { ...env, ...session } });
+        return probe.ending === 0;
+      });
+    }
+    return { env: session, [Symbol.asyncDispose]: () => resources[Symbol.asyncDispose]() };
+  } catch (error) {
+    await resources[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 /** Keeps and removes a secret: it can be used. */

@@ -1,17 +1,14 @@
 /** SoftHSM2 tokens in a directory of their own, and the token host as built. */
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { Pkcs11Backend, type Pkcs11Options } from '../../src/backends/pkcs11/pkcs11-backend.ts';
 import { type Pkcs11Uri, parsePkcs11Uri } from '../../src/backends/pkcs11/uri.ts';
+import { type OpenToken, opener, writePinFile } from './pkcs11-home.ts';
 import { runProgram } from './processes.ts';
 import { temporaryDirectory } from './temp.ts';
 
 export const SOFTHSM_MODULE = '/usr/lib/softhsm/libsofthsm2.so';
 export const TEST_PIN = '135792468';
-const SO_PIN = '97531864';
-/** The sources run in vitest; a child process needs them compiled. */
-export const HOST_ENTRY = fileURLToPath(new URL('../../dist/backends/pkcs11/host.js', import.meta.url));
+export const SO_PIN = '97531864';
 
 export interface SoftHsm extends AsyncDisposable {
   readonly directory: string;
@@ -23,18 +20,18 @@ export interface SoftHsm extends AsyncDisposable {
   createToken(label: string): Promise<void>;
   /** A file of mode 0600 with a PIN. */
   pinFile(pin?: string): Promise<string>;
-  open(token: Pkcs11Uri, options?: Partial<Pkcs11Options>): Promise<Pkcs11Backend>;
+  readonly open: OpenToken;
 }
 
-export async function softHsm(): Promise<SoftHsm> {
-  const temporary = await temporaryDirectory();
+/** @param parent Where its directory is made; by default with all temporary ones. */
+export async function softHsm(parent?: string): Promise<SoftHsm> {
+  const temporary = await temporaryDirectory(parent);
   const directory = temporary.path;
   const tokens = join(directory, 'tokens');
   const configuration = join(directory, 'softhsm2.conf');
   await mkdir(tokens);
   await writeFile(configuration, `directories.tokendir = ${tokens}\nobjectstore.backend = file\nlog.level = ERROR\n`);
   const env = { PATH: process.env['PATH'] ?? '', SOFTHSM2_CONF: configuration };
-  let pinFiles = 0;
   return {
     directory,
     env,
@@ -44,24 +41,8 @@ export async function softHsm(): Promise<SoftHsm> {
       const { ending, stderr } = await runProgram('softhsm2-util', args, { env });
       if (ending !== 0) throw new Error(`softhsm2-util failed: ${stderr}`);
     },
-    pinFile: async (pin = TEST_PIN) => {
-      const path = join(directory, `pin-${pinFiles++}`);
-      await writeFile(path, `${pin}\n`, { mode: 0o600 });
-      return path;
-    },
-    open: (token, options = {}) =>
-      Pkcs11Backend.open({
-        uri: { modulePath: SOFTHSM_MODULE, ...token },
-        pinFile: undefined,
-        operationTimeoutMs: 10_000,
-        env,
-        entry: HOST_ENTRY,
-        onEvent: () => undefined,
-        onUnreadable: (what, error) => {
-          throw new Error(`unreadable: ${what}`, { cause: error });
-        },
-        ...options,
-      }),
+    pinFile: (pin = TEST_PIN) => writePinFile(directory, pin),
+    open: opener({ modulePath: SOFTHSM_MODULE, env }),
     [Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose](),
   };
 }

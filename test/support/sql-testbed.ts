@@ -1,5 +1,5 @@
 /** The databases under the SQL drivers: how a test gets a table in a real one, and a network that can fail. */
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { type PostgresDataSource, parseSqliteDataSource } from '../../src/backends/sql/data-source-name.ts';
@@ -151,6 +151,28 @@ export interface Proxy extends AsyncDisposable {
   cut(): void;
 }
 
+/** Takes connections and never says a word, as a machine does that hangs. */
+export async function startSilentServer(): Promise<AsyncDisposable & { readonly port: number }> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket.on('error', () => undefined));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    port: portOf(server),
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
 /** A proxy to a port of 127.0.0.1. @param own Where it listens; by default on any free port of 127.0.0.1. */
 export async function startProxy(
   port: number,
@@ -170,13 +192,11 @@ export async function startProxy(
     }
   });
   await new Promise<void>((resolve) => server.listen(own.port ?? 0, own.host ?? '127.0.0.1', resolve));
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
   const cut = () => {
     for (const socket of sockets) socket.destroy();
   };
   return {
-    port: address.port,
+    port: portOf(server),
     pause: () => {
       for (const socket of sockets) socket.unpipe();
     },

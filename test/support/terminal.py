@@ -32,7 +32,7 @@ status = None
 echo = True
 
 while True:
-    if time.monotonic() > deadline:
+    if status is None and time.monotonic() > deadline:
         os.kill(pid, signal.SIGKILL)
     readable, _, _ = select.select([terminal], [], [], 0.05)
     chunk = b""

@@ -3,7 +3,10 @@
  * not be loaded by the daemon's own process.
  */
 
-export const CKO = { PUBLIC_KEY: 2, PRIVATE_KEY: 3 } as const;
+export const CKO = { CERTIFICATE: 1, PUBLIC_KEY: 2, PRIVATE_KEY: 3 } as const;
+
+/** CKA_CERTIFICATE_TYPE. */
+export const CKC_X_509 = 0;
 
 export const CKK = { RSA: 0x00, EC: 0x03, EC_EDWARDS: 0x40 } as const;
 
@@ -13,7 +16,11 @@ export const CKA = {
   PRIVATE: 0x002,
   LABEL: 0x003,
   VALUE: 0x011,
+  CERTIFICATE_TYPE: 0x080,
+  ISSUER: 0x081,
+  SERIAL_NUMBER: 0x082,
   KEY_TYPE: 0x100,
+  SUBJECT: 0x101,
   ID: 0x102,
   SENSITIVE: 0x103,
   DECRYPT: 0x105,
@@ -33,6 +40,7 @@ export const CKA = {
   EXTRACTABLE: 0x162,
   EC_PARAMS: 0x180,
   EC_POINT: 0x181,
+  ALWAYS_AUTHENTICATE: 0x202,
 } as const;
 
 export const CKM = {
@@ -59,12 +67,15 @@ export const CKF_TOKEN = {
   USER_PIN_COUNT_LOW: 0x10000,
   USER_PIN_FINAL_TRY: 0x20000,
   USER_PIN_LOCKED: 0x40000,
+  SO_PIN_FINAL_TRY: 0x200000,
+  SO_PIN_LOCKED: 0x400000,
 } as const;
 
 export const CKF_OS_LOCKING_OK = 0x2;
 export const CKF_RW_SESSION = 0x2;
 export const CKF_SERIAL_SESSION = 0x4;
-export const CKU_USER = 1;
+/** C_Login's user types: the security officer, the user, and the user again for one operation. */
+export const CKU = { SO: 0, USER: 1, CONTEXT_SPECIFIC: 2 } as const;
 /** Session states in which the user is logged in: CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS. */
 export const CKS_USER: ReadonlySet<number> = new Set([1, 3]);
 
@@ -115,6 +126,7 @@ export const CKR = {
   USER_PIN_NOT_INITIALIZED: 0x102,
   USER_TYPE_INVALID: 0x103,
   USER_ANOTHER_ALREADY_LOGGED_IN: 0x104,
+  DOMAIN_PARAMS_INVALID: 0x130,
   CURVE_NOT_SUPPORTED: 0x140,
   BUFFER_TOO_SMALL: 0x150,
   CRYPTOKI_NOT_INITIALIZED: 0x190,

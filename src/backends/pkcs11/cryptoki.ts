@@ -16,16 +16,16 @@ import {
   type CKO,
   CKR,
   CKS_USER,
-  CKU_USER,
+  CKU,
 } from './constants.ts';
 import { MAX_KEYS, type SignScheme, type TokenFacts } from './host-protocol.ts';
+import { KIND_MECHANISMS, type MechanismRange } from './key-kinds.ts';
+import { checkModuleFile } from './module-file.ts';
+import { type LibraryFacts, profileOfFile } from './profile.ts';
+import { type AttributeValue, type Template, toNative } from './template.ts';
 
 /** An object, a session or a slot: opaque bytes. */
 export type Handle = Buffer;
-
-/** Numbers become CK_ULONG, booleans CK_BBOOL. No other type may reach the bindings. */
-export type AttributeValue = number | boolean | Uint8Array;
-export type Template = readonly (readonly [type: number, value: AttributeValue])[];
 
 /** Room for any signature; some modules keep an operation open when the room is too small. */
 const MAX_SIGNATURE_BYTES = 2048;
@@ -33,6 +33,8 @@ const MAX_SIGNATURE_BYTES = 2048;
 const PADDING = /[\s\0]+$/;
 const FIND_AT_ONCE = 512;
 const EMPTY = Buffer.alloc(1).subarray(0, 0);
+/** C_InitToken reads this many bytes of the label, whatever it is given (PKCS#11 v2.40 §5.5). */
+const TOKEN_LABEL_BYTES = 32;
 
 const PSS = {
   sha256: { hashAlg: CKM.SHA256, mgf: CKG.MGF1_SHA256, saltLen: 32 },
@@ -44,17 +46,29 @@ const PSS = {
 export class Cryptoki {
   readonly #bindings: typeof Pkcs11Js;
   readonly #module: Pkcs11Js.PKCS11;
+  readonly #parameters: string | undefined;
   /** Kept: a buffer that goes away during a call would be written to after it is freed. */
   readonly #signature = Buffer.alloc(MAX_SIGNATURE_BYTES);
 
-  private constructor(bindings: typeof Pkcs11Js, module: Pkcs11Js.PKCS11) {
+  private constructor(bindings: typeof Pkcs11Js, module: Pkcs11Js.PKCS11, parameters: string | undefined) {
     this.#bindings = bindings;
     this.#module = module;
+    this.#parameters = parameters;
   }
 
-  /** @throws {SignetError} CONFIGURATION if pkcs11js or the module cannot be loaded, UNAVAILABLE if it does not start */
-  static load(path: string): Cryptoki {
+  /**
+   * @param parameters For modules that want some at C_Initialize.
+   * @throws {SignetError} CONFIGURATION if pkcs11js or the module cannot be loaded, UNAVAILABLE if it does not start
+   */
+  static load(path: string, parameters: string | undefined): Cryptoki {
     const bindings = loadBindings();
+    checkModuleFile(path);
+    const profile = profileOfFile(path);
+    if (profile.wantsParameters && parameters === undefined) {
+      throw new SignetError('CONFIGURATION', `the PKCS#11 module ${path} wants parameters`, {
+        hint: "set library_parameters of the token, for NSS as configdir='sql:/path' certPrefix='' keyPrefix='' secmod='secmod.db' flags=",
+      });
+    }
     const module = new bindings.PKCS11();
     try {
       module.load(path);
@@ -64,18 +78,37 @@ export class Cryptoki {
         cause,
       });
     }
-    const cryptoki = new Cryptoki(bindings, module);
+    const cryptoki = new Cryptoki(bindings, module, parameters);
     cryptoki.initialize();
     return cryptoki;
   }
 
   /** Without the flag some modules run without locks. */
   initialize(): void {
+    const flags = CKF_OS_LOCKING_OK;
     try {
-      this.#module.C_Initialize({ flags: CKF_OS_LOCKING_OK });
+      // The bindings lose the last character of the parameters.
+      this.#module.C_Initialize(
+        this.#parameters === undefined ? { flags } : { flags, libraryParameters: `${this.#parameters} ` },
+      );
     } catch (error) {
-      if (ckrOf(error) !== CKR.CRYPTOKI_ALREADY_INITIALIZED) throw fromPkcs11Error(error, 'the module does not start');
+      if (ckrOf(error) === CKR.CRYPTOKI_ALREADY_INITIALIZED) return;
+      throw fromPkcs11Error(error, 'the module does not start');
     }
+  }
+
+  libraryFacts(): LibraryFacts {
+    const { manufacturerID, libraryDescription } = this.#module.C_GetInfo();
+    return { manufacturer: trim(manufacturerID), description: trim(libraryDescription) };
+  }
+
+  /** Of the mechanisms that we use, those that the token has. */
+  mechanisms(slot: Handle): MechanismRange[] {
+    const available = new Set(this.#module.C_GetMechanismList(slot));
+    return KIND_MECHANISMS.filter((mechanism) => available.has(mechanism)).map((mechanism) => {
+      const { minKeySize, maxKeySize } = this.#module.C_GetMechanismInfo(slot, mechanism);
+      return { mechanism, minBits: minKeySize >>> 0, maxBits: maxKeySize >>> 0 };
+    });
   }
 
   finalize(): void {
@@ -96,7 +129,6 @@ export class Cryptoki {
   tokenFacts(slot: Handle): TokenFacts {
     const token = this.#module.C_GetTokenInfo(slot);
     const info = this.#module.C_GetSlotInfo(slot);
-    const trim = (text: string) => text.replace(PADDING, '');
     return {
       slotId: slotNumber(slot),
       label: trim(token.label),
@@ -123,17 +155,41 @@ export class Cryptoki {
     this.#module.C_CloseSession(session);
   }
 
+  closeAllSessions(slot: Handle): void {
+    this.#module.C_CloseAllSessions(slot);
+  }
+
   isLoggedIn(session: Handle): boolean {
     return CKS_USER.has(this.#module.C_GetSessionInfo(session).state);
   }
 
   /** The one login. @param pin UTF-8; the copy that the bindings need as a string cannot be zeroed. */
-  login(session: Handle, pin: Uint8Array): void {
+  login(session: Handle, user: (typeof CKU)[keyof typeof CKU], pin: Uint8Array): void {
     try {
-      this.#module.C_Login(session, CKU_USER, Buffer.from(pin.buffer, pin.byteOffset, pin.byteLength).toString('utf8'));
+      this.#module.C_Login(session, user, textOf(pin));
     } catch (error) {
-      if (ckrOf(error) !== CKR.USER_ALREADY_LOGGED_IN) throw error;
+      if (ckrOf(error) !== CKR.USER_ALREADY_LOGGED_IN || user === CKU.CONTEXT_SPECIFIC) throw error;
     }
+  }
+
+  /** Changes the PIN of whoever is logged in; the user's if nobody is. */
+  setPin(session: Handle, oldPin: Uint8Array, newPin: Uint8Array): void {
+    this.#module.C_SetPIN(session, textOf(oldPin), textOf(newPin));
+  }
+
+  /** Sets the user's PIN; the security officer must be logged in. */
+  initPin(session: Handle, pin: Uint8Array): void {
+    this.#module.C_InitPIN(session, textOf(pin));
+  }
+
+  /** Erases the token. No session may be open. @param label At most 32 bytes of UTF-8. */
+  initToken(slot: Handle, soPin: Uint8Array, label: string): void {
+    const padding = TOKEN_LABEL_BYTES - Buffer.byteLength(label);
+    if (padding < 0) {
+      throw new SignetError('INVALID_ARGUMENT', `the label of a token has at most ${TOKEN_LABEL_BYTES} bytes`);
+    }
+    // Padded here: the bindings hand on what they get, and the module reads 32 bytes of it.
+    this.#module.C_InitToken(slot, textOf(soPin), label + ' '.repeat(padding));
   }
 
   logout(session: Handle): void {
@@ -160,22 +216,20 @@ export class Cryptoki {
     }
   }
 
-  /** One attribute: asked for together, one that is missing would hide the others. @returns Undefined if it is missing. */
-  attribute(session: Handle, object: Handle, type: number): Buffer | undefined {
+  /** Asked for together; one by one if that fails, as one that is missing hides the others. @returns In order. */
+  attributes(session: Handle, object: Handle, types: readonly number[]): (Buffer | undefined)[] {
     try {
-      const [attribute] = this.#module.C_GetAttributeValue(session, object, [{ type }]);
-      return attribute !== undefined && Buffer.isBuffer(attribute.value) ? attribute.value : undefined;
+      const found = this.#module.C_GetAttributeValue(
+        session,
+        object,
+        types.map((type) => ({ type })),
+      );
+      return types.map((_, index) => bufferOf(found[index]?.value));
     } catch (error) {
       const ckr = ckrOf(error);
-      if (ckr === CKR.ATTRIBUTE_TYPE_INVALID || ckr === CKR.ATTRIBUTE_SENSITIVE) return undefined;
-      throw error;
+      if (ckr !== CKR.ATTRIBUTE_TYPE_INVALID && ckr !== CKR.ATTRIBUTE_SENSITIVE) throw error;
+      return types.length === 1 ? [undefined] : types.flatMap((type) => this.attributes(session, object, [type]));
     }
-  }
-
-  /** A CK_ULONG, as far as we need it. */
-  numberAttribute(session: Handle, object: Handle, type: number): number | undefined {
-    const value = this.attribute(session, object, type);
-    return value === undefined || value.length < 4 ? undefined : value.readUInt32LE(0);
   }
 
   create(session: Handle, template: Template): Handle {
@@ -199,9 +253,13 @@ export class Cryptoki {
     return this.#module.C_GenerateKeyPair(session, { mechanism }, toNative(publicTemplate), toNative(privateTemplate));
   }
 
-  /** @returns A view that the next signature overwrites. */
-  sign(session: Handle, key: Handle, scheme: SignScheme, data: Buffer): Buffer {
+  /**
+   * @param pin Of keys that want the PIN for each signature (CKA_ALWAYS_AUTHENTICATE).
+   * @returns A view that the next signature overwrites.
+   */
+  sign(session: Handle, key: Handle, scheme: SignScheme, data: Buffer, pin: Uint8Array | undefined): Buffer {
     this.#module.C_SignInit(session, this.#mechanism(scheme), key);
+    if (pin !== undefined) this.login(session, CKU.CONTEXT_SPECIFIC, pin);
     // An empty buffer of its own would become a NULL pointer, which modules refuse.
     return this.#module.C_Sign(session, data.length === 0 ? EMPTY : data, this.#signature);
   }
@@ -226,8 +284,16 @@ function loadBindings(): typeof Pkcs11Js {
   }
 }
 
-function toNative(template: Template): { type: number; value: number | boolean | Buffer }[] {
-  return template.map(([type, value]) => ({ type, value: value instanceof Uint8Array ? Buffer.from(value) : value }));
+function trim(text: string): string {
+  return text.replace(PADDING, '');
+}
+
+function bufferOf(value: unknown): Buffer | undefined {
+  return Buffer.isBuffer(value) ? value : undefined;
+}
+
+function textOf(pin: Uint8Array): string {
+  return Buffer.from(pin.buffer, pin.byteOffset, pin.byteLength).toString('utf8');
 }
 
 /** CK_SLOT_ID, as the machine writes it. */

@@ -8,6 +8,9 @@
 
 import type { SignatureHash } from '../../crypto/algorithms.ts';
 import { type ErrorCode, isErrorCode, SignetError } from '../../errors.ts';
+import { count, isRecord, list, record, text, violation } from './answer-shapes.ts';
+import type { KeyKind, MechanismRange } from './key-kinds.ts';
+import type { LibraryFacts, ModuleProfile } from './profile.ts';
 
 /** More than any message to sign (4 MiB over gRPC) and any listing. */
 export const MAX_FRAME_BYTES = 16 * 1024 * 1024;
@@ -40,12 +43,19 @@ export interface KeyFacts {
   readonly publicExponent?: string | undefined;
   /** Whether a private key has the same CKA_ID; null where that cannot be seen without a login. */
   readonly hasPrivate: boolean | null;
+  /** CKA_ALWAYS_AUTHENTICATE of the private half; undefined where that was not looked at. */
+  readonly alwaysAuthenticate?: boolean | undefined;
 }
 
 /** The attached token now. */
 export interface TokenState {
   readonly flags: number;
   readonly loggedIn: boolean;
+}
+
+/** What a token is like when it is attached. */
+export interface AttachedFacts extends TokenState {
+  readonly mechanisms: readonly MechanismRange[];
 }
 
 /** The private half, and the public key that says which one: hex CKA_ID, and Notary's key ID. */
@@ -56,33 +66,64 @@ export interface KeyName {
 
 export type SignScheme = 'ecdsa' | 'eddsa' | { readonly pss: SignatureHash };
 
-/** In the order of a token's life. `blob` says what travels beside the header. */
+/** A vendor's attribute of a private key. */
+export type ExtraAttribute = readonly [type: number, value: number | boolean];
+
+/**
+ * In the order of a token's life. `blob` says what travels beside the header; several byte strings as blob-parts.ts joins
+ * them. Where a security officer's PIN is empty, the user writes.
+ */
 export type HostRequest =
-  | { readonly op: 'load'; readonly modulePath: string }
+  | { readonly op: 'load'; readonly modulePath: string; readonly parameters?: string | undefined }
   /** fresh: start the module again first, as some look for tokens only then. */
   | { readonly op: 'tokens'; readonly fresh: boolean }
-  | { readonly op: 'attach'; readonly slotId: string; readonly serial: string; readonly label: string }
+  | ({ readonly op: 'attach'; readonly profile: ModuleProfile } & TokenName)
+  /** blob: the security officer's PIN and the new user's PIN. Detaches the token. */
+  | ({ readonly op: 'initialise'; readonly newLabel: string } & TokenName)
   | { readonly op: 'state' }
   /** blob: the PIN, UTF-8. */
   | { readonly op: 'login' }
   | { readonly op: 'logout' }
   | { readonly op: 'keys'; readonly ifChanged: boolean }
-  | { readonly op: 'generate'; readonly algorithm: 'ecdsa' | 'ed25519' | 'rsa'; readonly label: string }
-  /** blob: the private numbers, each behind its length (2 bytes). */
+  /** place: CKA_ID, where the token has places. blob: the security officer's PIN. */
+  | {
+      readonly op: 'generate';
+      readonly kind: KeyKind;
+      readonly label: string;
+      readonly place?: string | undefined;
+      readonly extra?: readonly ExtraAttribute[] | undefined;
+    }
+  /** blob: the security officer's PIN, then the private numbers. */
   | { readonly op: 'import'; readonly key: Omit<KeyFacts, 'hasPrivate'> }
+  /** blob: the security officer's PIN. */
   | ({ readonly op: 'remove' } & KeyName)
-  /** blob: what the mechanism signs. */
-  | ({ readonly op: 'sign'; readonly scheme: SignScheme } & KeyName)
+  | ({ readonly op: 'relabel'; readonly label: string } & KeyName)
+  /** blob: the PIN, where the key wants it for each signature, and what the mechanism signs; just one after the other. */
+  | ({ readonly op: 'sign'; readonly scheme: SignScheme; readonly pinBytes: number } & KeyName)
+  | { readonly op: 'certificate'; readonly ckaId: string }
+  /** blob: the security officer's PIN, certificate, subject, issuer, serial number. */
+  | { readonly op: 'putCertificate'; readonly ckaId: string; readonly label: string }
+  /** blob: the security officer's PIN. */
+  | { readonly op: 'removeCertificate'; readonly ckaId: string }
+  /** blob: the old and the new PIN. */
+  | { readonly op: 'changePin'; readonly user: 'user' | 'so' }
+  /** blob: the security officer's PIN and the new user's PIN. */
+  | { readonly op: 'setUserPin' }
   | { readonly op: 'cancel'; readonly id: number };
+
+type TokenName = Pick<TokenFacts, 'slotId' | 'serial' | 'label'>;
 
 /** What the requests answer beside a blob. */
 export interface HostAnswers {
+  readonly library: LibraryFacts;
   readonly tokens: readonly TokenFacts[];
+  readonly attached: AttachedFacts;
   readonly state: TokenState;
   /** Undefined: as at the last time. */
   readonly keys: readonly KeyFacts[] | undefined;
   readonly key: KeyFacts;
-  readonly removed: boolean;
+  /** Whether there was such a thing. */
+  readonly found: boolean;
 }
 
 export type HostReply =
@@ -123,10 +164,6 @@ export function encodeFrame(id: number, header: object, blob: Uint8Array = Buffe
 export function setFrameId(frame: Buffer, id: number): Buffer {
   frame.writeUInt32BE(id, PREFIX_BYTES);
   return frame;
-}
-
-function violation(problem: string): SignetError {
-  return new SignetError('INTERNAL', `token host protocol: ${problem}`);
 }
 
 /** Cuts a stream into frames. Takes over the chunks and zeroes what it has read; holds at most one incomplete frame. */
@@ -200,22 +237,27 @@ export function parseReply(header: Frame['header']): HostReply {
 
 /** The answers, checked. Each throws INTERNAL for anything else. */
 export const ANSWERS = {
-  tokens: (value: unknown): HostAnswers['tokens'] => list(value, MAX_SLOTS).map(tokenFacts),
-  state: (value: unknown): TokenState => {
-    const { flags, loggedIn } = record(value);
-    return { flags: count(flags), loggedIn: loggedIn === true };
+  library: (value: unknown): LibraryFacts => {
+    const { manufacturer, description } = record(value);
+    return { manufacturer: text(manufacturer), description: text(description) };
   },
+  tokens: (value: unknown): HostAnswers['tokens'] => list(value, MAX_SLOTS).map(tokenFacts),
+  attached: (value: unknown): AttachedFacts => ({
+    ...tokenState(value),
+    mechanisms: list(record(value)['mechanisms'], MAX_MECHANISMS).map(mechanismRange),
+  }),
+  state: (value: unknown): TokenState => tokenState(value),
   keys: (value: unknown): HostAnswers['keys'] =>
     value === null || value === undefined ? undefined : list(value, MAX_KEYS).map(keyFacts),
   key: (value: unknown): KeyFacts => keyFacts(value),
-  removed: (value: unknown): boolean => value === true,
+  found: (value: unknown): boolean => value === true,
   none: (): undefined => undefined,
 } as const;
 
 const MAX_SLOTS = 1024;
+const MAX_MECHANISMS = 64;
 /** Also what a host reads from a token. */
 export const MAX_KEYS = 20_000;
-const MAX_TEXT = 64 * 1024;
 
 function tokenFacts(value: unknown): TokenFacts {
   const facts = record(value);
@@ -231,8 +273,19 @@ function tokenFacts(value: unknown): TokenFacts {
   };
 }
 
+function tokenState(value: unknown): TokenState {
+  const { flags, loggedIn } = record(value);
+  return { flags: count(flags), loggedIn: loggedIn === true };
+}
+
+function mechanismRange(value: unknown): MechanismRange {
+  const { mechanism, minBits, maxBits } = record(value);
+  return { mechanism: count(mechanism), minBits: count(minBits), maxBits: count(maxBits) };
+}
+
 function keyFacts(value: unknown): KeyFacts {
-  const { ckaId, label, keyType, ecParams, ecPoint, modulus, publicExponent, hasPrivate } = record(value);
+  const { ckaId, label, keyType, ecParams, ecPoint, modulus, publicExponent, hasPrivate, alwaysAuthenticate } =
+    record(value);
   const optional = (field: unknown) => (field === undefined ? undefined : text(field));
   return {
     ckaId: text(ckaId),
@@ -243,29 +296,6 @@ function keyFacts(value: unknown): KeyFacts {
     modulus: optional(modulus),
     publicExponent: optional(publicExponent),
     hasPrivate: typeof hasPrivate === 'boolean' ? hasPrivate : null,
+    alwaysAuthenticate: typeof alwaysAuthenticate === 'boolean' ? alwaysAuthenticate : undefined,
   };
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function record(value: unknown): Readonly<Record<string, unknown>> {
-  if (isRecord(value)) return value;
-  throw violation('an answer that is no object');
-}
-
-function list(value: unknown, max: number): readonly unknown[] {
-  if (Array.isArray(value) && value.length <= max) return value;
-  throw violation(`an answer that is no list of at most ${max}`);
-}
-
-function text(value: unknown): string {
-  if (typeof value === 'string' && value.length <= MAX_TEXT) return value;
-  throw violation('an answer without a text');
-}
-
-function count(value: unknown): number {
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
-  throw violation('an answer without a number');
 }

@@ -83,7 +83,7 @@ export class HostRequestInFlight {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(cancelled());
       const abort = () => owner.abandon(inFlight, cancelled());
-      const isSecret = request.op !== 'sign';
+      const isSecret = request.op !== 'sign' || request.pinBytes > 0;
       const inFlight = new HostRequestInFlight(client, isSecret, encodeFrame(0, request, blob), options, (outcome) => {
         signal?.removeEventListener('abort', abort);
         owner.settled(inFlight);

@@ -1,218 +1,254 @@
-/**
- * The token that a host serves: one session that holds the login, one that works and is replaced when an operation in it
- * got stuck, and the handles of private keys, found by CKA_ID.
- */
+/** The keys of the token that a host serves; private ones are found by CKA_ID, their handles kept. */
 import { randomBytes } from 'node:crypto';
 import { keyIdOf } from '../../crypto/key-id.ts';
-import { curveByOpensslName } from '../../crypto/named-curves.ts';
 import { SignetError } from '../../errors.ts';
-import { ckrName, ckrOf, fromPkcs11Error } from './ckr.ts';
-import { CKA, CKF_TOKEN, CKK, CKM, CKO, CKR } from './constants.ts';
-import type { AttributeValue, Cryptoki, Handle, Template } from './cryptoki.ts';
-import type { HostRequest, KeyFacts, KeyName, SignScheme, TokenFacts, TokenState } from './host-protocol.ts';
-import { curveParams, decodeAttributes, ED25519_PARAMS, publicKeyFromAttributes } from './public-object.ts';
+import { ckrOf } from './ckr.ts';
+import { CKA, CKF_TOKEN, CKK, CKO, CKR } from './constants.ts';
+import type { Cryptoki, Handle } from './cryptoki.ts';
+import type { HostRequest, KeyFacts, KeyName, SignScheme, TokenFacts } from './host-protocol.ts';
+import { generationOf } from './key-kinds.ts';
+import { keyClass, privateTemplate, privateValues, publicTemplate, publicValues } from './key-templates.ts';
+import type { ModuleProfile } from './profile.ts';
+import { decodeAttributes, publicKeyFromAttributes } from './public-object.ts';
+import { TokenLost, TokenSession } from './token-session.ts';
 
-/** SP 800-57 part 1, table 2: as strong as P-256. */
-const RSA_BITS = 3072;
-const RSA_EXPONENT = Buffer.from('010001', 'hex');
 /** Long enough for any digest, shorter than what makes modules fail in ways of their own. */
 const MAX_DIGEST_BYTES = 66;
 
-/** The token went away: the process that finds out is of no more use. */
-export class TokenLost extends SignetError {}
+type Generation = Extract<HostRequest, { op: 'generate' }>;
+
+interface PrivateKey {
+  readonly handle: Handle;
+  /** CKA_ALWAYS_AUTHENTICATE. */
+  readonly wantsPin: boolean;
+}
 
 export class HostToken {
-  readonly #cryptoki: Cryptoki;
-  readonly #slot: Handle;
-  readonly #facts: TokenFacts;
-  /** Holds the login: modules log out when the last session closes. */
-  readonly #anchor: Handle;
-  #session: Handle;
-  readonly #privateKeys = new Map<string, Handle>();
+  readonly session: TokenSession;
+  readonly #privateKeys = new Map<string, PrivateKey>();
   /** The handles of the last listing, to tell whether anything changed. */
   #listed: string | undefined;
+  /** Of the session, when handles were last worth something. */
+  #epoch = 0;
 
-  private constructor(cryptoki: Cryptoki, slot: Handle, facts: TokenFacts) {
-    this.#cryptoki = cryptoki;
-    this.#slot = slot;
-    this.#facts = facts;
-    this.#anchor = cryptoki.openSession(slot);
-    this.#session = cryptoki.openSession(slot);
+  private constructor(session: TokenSession) {
+    this.session = session;
   }
 
   /** @throws {SignetError} TOKEN_NOT_PRESENT if the slot does not hold that very token */
-  static attach(cryptoki: Cryptoki, wanted: Pick<TokenFacts, 'slotId' | 'serial' | 'label'>): HostToken {
+  static attach(
+    cryptoki: Cryptoki,
+    wanted: Pick<TokenFacts, 'slotId' | 'serial' | 'label'>,
+    profile: ModuleProfile,
+  ): { readonly token: HostToken; readonly slot: Handle } {
     for (const slot of cryptoki.slots()) {
       const facts = cryptoki.tokenFacts(slot);
       if (facts.slotId !== wanted.slotId) continue;
-      if (facts.serial === wanted.serial && facts.label === wanted.label) return new HostToken(cryptoki, slot, facts);
+      if (facts.serial !== wanted.serial || facts.label !== wanted.label) continue;
+      return { token: new HostToken(new TokenSession(cryptoki, slot, facts, profile)), slot };
     }
     throw new TokenLost('TOKEN_NOT_PRESENT', `the token "${wanted.label}" has left its slot`);
-  }
-
-  /** Runs one operation: normalises its errors, and looks whether the token is still there after an unexpected one. */
-  run<T>(what: string, operation: () => T): T {
-    try {
-      return operation();
-    } catch (error) {
-      const normal = fromPkcs11Error(error, `${what} on token "${this.#facts.label}" failed`);
-      if (isExpected(normal)) throw normal;
-      if (!this.#isThere()) throw this.#lost(error);
-      this.#renewSession();
-      throw normal;
-    }
-  }
-
-  state(): TokenState {
-    const facts = this.#look();
-    return { flags: facts.flags, loggedIn: this.#cryptoki.isLoggedIn(this.#anchor) };
-  }
-
-  /** One try. @param pin Zeroed afterwards by the caller. */
-  login(pin: Uint8Array): TokenState {
-    try {
-      this.#cryptoki.login(this.#anchor, pin);
-    } catch (error) {
-      const { flags } = this.#look();
-      const what = `login to token "${this.#facts.label}" failed`;
-      if ((flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) {
-        throw new SignetError('PIN_LOCKED', `${what} (${nameOf(error)})`, { retriesLeft: 0, cause: error });
-      }
-      const isLast = (flags & CKF_TOKEN.USER_PIN_FINAL_TRY) !== 0;
-      throw fromPkcs11Error(error, what, isLast ? { retriesLeft: 1 } : {});
-    }
-    this.#forgetHandles();
-    return this.state();
-  }
-
-  logout(): TokenState {
-    this.#cryptoki.logout(this.#anchor);
-    this.#forgetHandles();
-    return this.state();
   }
 
   /** @returns Null if `ifChanged` and the token has the same objects as at the last time. */
   keys(ifChanged: boolean): KeyFacts[] | null {
     // A vanished token answers with an empty list and no error: that must not look like deleted keys.
-    this.#look();
-    const publicKeys = this.#find(CKO.PUBLIC_KEY);
-    const isLoggedIn = this.#cryptoki.isLoggedIn(this.#anchor);
-    const privateKeys = isLoggedIn ? this.#find(CKO.PRIVATE_KEY) : [];
+    this.session.look();
+    const publicKeys = this.session.find(CKO.PUBLIC_KEY);
+    const { isLoggedIn } = this.session;
+    const privateKeys = isLoggedIn ? this.session.find(CKO.PRIVATE_KEY) : [];
     const listed = [isLoggedIn, ...publicKeys.map(hex), '', ...privateKeys.map(hex)].join(' ');
     if (ifChanged && listed === this.#listed) return null;
     this.#privateKeys.clear();
-    const privateIds = new Set(privateKeys.map((key) => hex(this.#read(key, CKA.ID))));
+    const privateById = new Map(
+      privateKeys.map((key) => {
+        const { id, wantsPin } = this.#privateFacts(key);
+        return [id, wantsPin] as const;
+      }),
+    );
     const keys = publicKeys.map((key) => {
       const facts = this.#keyFacts(key);
-      const ids = [Buffer.from(facts.ckaId, 'base64').toString('hex'), keyIdOfFacts(facts)];
-      return { ...facts, hasPrivate: isLoggedIn ? ids.some((id) => id !== undefined && privateIds.has(id)) : null };
+      if (!isLoggedIn) return { ...facts, hasPrivate: null };
+      const alwaysAuthenticate =
+        privateById.get(Buffer.from(facts.ckaId, 'base64').toString('hex')) ??
+        privateById.get(keyIdOfFacts(facts) ?? 'none');
+      return { ...facts, hasPrivate: alwaysAuthenticate !== undefined, alwaysAuthenticate };
     });
-    this.#look();
+    this.session.look();
     this.#listed = listed;
     return keys;
   }
 
-  /** The token makes the key; its CKA_ID becomes Notary's key ID. */
-  generate(algorithm: Extract<HostRequest, { op: 'generate' }>['algorithm'], label: Buffer): KeyFacts {
+  /** The token makes the key; its CKA_ID becomes Notary's key ID, unless it is a place on the token. */
+  generate({ kind, label, place, extra = [] }: Omit<Generation, 'op'>, soPin: Uint8Array | undefined): KeyFacts {
     // The key ID follows from the key, so that the pair begins with an ID that nothing else has.
-    const id = randomBytes(32);
-    const [mechanism, publicTemplate] = generation(algorithm);
-    const pair = this.#cryptoki.generateKeyPair(
-      this.#session,
-      mechanism,
-      [...publicTemplate, ...commonPublic(id, label)],
-      commonPrivate(id, label),
-    );
-    try {
-      if (
-        this.#read(pair.privateKey, CKA.EXTRACTABLE)[0] !== 0 ||
-        this.#read(pair.privateKey, CKA.SENSITIVE)[0] === 0
-      ) {
-        throw new SignetError('UNSUPPORTED', `token "${this.#facts.label}" makes keys that can be extracted`);
+    const id = place === undefined ? randomBytes(32) : Buffer.from(place, 'base64');
+    const name = { id, label: Buffer.from(label, 'base64') };
+    const [mechanism, numbers] = generationOf(kind);
+    const { cryptoki, handle, profile } = this.session;
+    return this.session.asWriter(soPin, () => {
+      const pair = cryptoki.generateKeyPair(
+        handle,
+        mechanism,
+        [...numbers, ...publicTemplate(name, profile.refusedAtGeneration)],
+        [...privateTemplate(name, profile.refusedAtGeneration), ...extra],
+      );
+      try {
+        this.#requireSealed(pair.privateKey);
+        return this.#nameByKeyId(pair.publicKey, pair.privateKey);
+      } catch (error) {
+        this.session.destroyQuietly(pair.privateKey);
+        this.session.destroyQuietly(pair.publicKey);
+        throw error;
       }
-      return this.#nameByKeyId(pair.publicKey, pair.privateKey);
-    } catch (error) {
-      this.#destroyQuietly(pair.privateKey);
-      this.#destroyQuietly(pair.publicKey);
-      throw error;
-    }
+    });
   }
 
   /** @param parts As `privateKeyParts` gives them. */
-  import(key: Omit<KeyFacts, 'hasPrivate'>, parts: readonly Buffer[]): KeyFacts {
-    const id = Buffer.from(key.ckaId, 'base64');
-    const label = Buffer.from(key.label, 'base64');
-    const attributes = publicTemplateOf(key);
-    const publicKey = this.#cryptoki.create(this.#session, [
-      [CKA.CLASS, CKO.PUBLIC_KEY],
-      [CKA.KEY_TYPE, key.keyType],
-      ...attributes,
-      ...commonPublic(id, label),
-    ]);
-    try {
-      this.#cryptoki.create(this.#session, [
-        [CKA.CLASS, CKO.PRIVATE_KEY],
-        [CKA.KEY_TYPE, key.keyType],
-        ...attributes.filter(([type]) => type !== CKA.EC_POINT),
-        ...privateValues(key.keyType, parts),
-        ...commonPrivate(id, label),
-      ]);
-    } catch (error) {
-      this.#destroyQuietly(publicKey);
-      throw error;
-    }
-    return { ...this.#keyFacts(publicKey), hasPrivate: true };
+  import(key: Omit<KeyFacts, 'hasPrivate'>, parts: readonly Uint8Array[], soPin: Uint8Array | undefined): KeyFacts {
+    const name = { id: Buffer.from(key.ckaId, 'base64'), label: Buffer.from(key.label, 'base64') };
+    const numbers = publicValues(key);
+    const { cryptoki, handle, profile } = this.session;
+    return this.session.asWriter(soPin, () => {
+      const publicKey = profile.importsPublicHalf
+        ? cryptoki.create(handle, [
+            ...keyClass(CKO.PUBLIC_KEY, key.keyType),
+            ...numbers,
+            ...publicTemplate(name, profile.refusedAtImport),
+          ])
+        : undefined;
+      try {
+        const privateKey = cryptoki.create(handle, [
+          ...keyClass(CKO.PRIVATE_KEY, key.keyType),
+          ...numbers.filter(([type]) => type !== CKA.EC_POINT),
+          ...privateValues(key.keyType, parts),
+          ...privateTemplate(name, profile.refusedAtImport),
+        ]);
+        return publicKey === undefined ? { ...key, hasPrivate: true } : this.#pairFacts(publicKey, privateKey);
+      } catch (error) {
+        if (publicKey !== undefined) this.session.destroyQuietly(publicKey);
+        throw error;
+      }
+    });
   }
 
   /** Both halves. @returns False if there was no private one. */
-  remove(name: KeyName): boolean {
-    const privateKey = this.#findPrivate(name);
-    const publicKeys = this.#find(CKO.PUBLIC_KEY, [[CKA.ID, Buffer.from(name.ckaId, 'hex')]]);
-    this.#privateKeys.delete(name.ckaId);
-    this.#listed = undefined;
-    if (privateKey !== undefined) this.#cryptoki.destroy(this.#session, privateKey);
-    for (const key of publicKeys) {
-      if (keyIdOfFacts(this.#keyFacts(key)) === name.keyId) this.#cryptoki.destroy(this.#session, key);
-    }
-    return privateKey !== undefined;
+  remove(name: KeyName, soPin: Uint8Array | undefined): boolean {
+    return this.session.asWriter(soPin, () => {
+      const { cryptoki, handle } = this.session;
+      const privateKey = this.#findPrivate(name);
+      const publicKeys = this.#publicHalves(name);
+      this.#privateKeys.delete(name.ckaId);
+      this.#listed = undefined;
+      if (privateKey !== undefined) cryptoki.destroy(handle, privateKey);
+      for (const key of publicKeys) cryptoki.destroy(handle, key);
+      return privateKey !== undefined;
+    });
   }
 
-  /** @returns A view that the next signature overwrites. */
-  sign(name: KeyName, scheme: SignScheme, data: Buffer): Buffer {
+  /** Gives both halves another label. @throws {SignetError} KEY_NOT_FOUND, PIN_REQUIRED, UNSUPPORTED */
+  relabel(name: KeyName, label: Buffer): KeyFacts {
+    const privateKey = this.#findPrivate(name);
+    const [publicKey, ...more] = this.#publicHalves(name);
+    if (privateKey === undefined || publicKey === undefined) throw this.#noKey(name);
+    try {
+      // Public first: that is the one whose label is read.
+      for (const half of [publicKey, ...more, privateKey]) {
+        this.session.cryptoki.setAttribute(this.session.handle, half, CKA.LABEL, label);
+      }
+    } catch (error) {
+      if (!isReadOnly(error)) throw error;
+      throw new SignetError('UNSUPPORTED', `the keys on ${this.session.name} cannot be given another label`, {
+        cause: error,
+      });
+    }
+    this.#listed = undefined;
+    return this.#pairFacts(publicKey, privateKey);
+  }
+
+  /** @param pin Of keys that want it for each signature. @returns A view that the next signature overwrites. */
+  sign(name: KeyName, scheme: SignScheme, data: Buffer, pin: Uint8Array | undefined): Buffer {
     if (scheme === 'ecdsa' && (data.length === 0 || data.length > MAX_DIGEST_BYTES)) {
       throw new SignetError('INVALID_ARGUMENT', `no digest has ${data.length} bytes`);
     }
     for (let attempt = 0; ; attempt++) {
-      const key = this.#privateKeys.get(name.ckaId) ?? this.#findPrivate(name);
-      if (key === undefined) throw this.#noKey(name);
-      this.#privateKeys.set(name.ckaId, key);
+      const key = this.#privateKey(name);
+      if (key.wantsPin && pin === undefined) {
+        throw new SignetError(
+          'PIN_REQUIRED',
+          `key ${name.keyId} on ${this.session.name} wants the PIN for each signature`,
+        );
+      }
       try {
-        return this.#cryptoki.sign(this.#session, key, scheme, data);
+        return this.session.cryptoki.sign(this.session.handle, key.handle, scheme, data, pin);
       } catch (error) {
         this.#privateKeys.delete(name.ckaId);
         const ckr = ckrOf(error);
         const isStale = ckr === CKR.OBJECT_HANDLE_INVALID || ckr === CKR.KEY_HANDLE_INVALID;
+        if (ckr === CKR.USER_NOT_LOGGED_IN) throw this.#notAllowed(error);
+        if (pin !== undefined && !isStale) {
+          this.session.renew(); // the operation is still open
+          throw isAboutPin(ckr) ? this.session.pinFailure(error, 'signing') : error;
+        }
         if (!isStale || attempt > 0) throw error;
-        this.#renewSession();
+        this.session.renew();
       }
     }
   }
 
-  #noKey({ keyId }: KeyName): SignetError {
-    this.#look();
-    const { flags, loggedIn } = this.state();
-    if ((flags & CKF_TOKEN.LOGIN_REQUIRED) !== 0 && !loggedIn) {
-      return new SignetError('PIN_REQUIRED', `token "${this.#facts.label}" needs its PIN`);
+  #privateKey(name: KeyName): PrivateKey {
+    if (this.#epoch !== this.session.epoch) {
+      this.#privateKeys.clear();
+      this.#listed = undefined;
+      this.#epoch = this.session.epoch;
     }
-    return new SignetError('KEY_NOT_FOUND', `no key ${keyId} on token "${this.#facts.label}"`);
+    const known = this.#privateKeys.get(name.ckaId);
+    if (known !== undefined) return known;
+    const handle = this.#findPrivate(name);
+    if (handle === undefined) throw this.#noKey(name);
+    const key = { handle, wantsPin: this.#privateFacts(handle).wantsPin };
+    this.#privateKeys.set(name.ckaId, key);
+    return key;
+  }
+
+  /** CKA_ID in hex, and whether the key wants the PIN for each signature. */
+  #privateFacts(privateKey: Handle): { readonly id: string; readonly wantsPin: boolean } {
+    const [id, wantsPin] = this.session.readAll(privateKey, [CKA.ID, CKA.ALWAYS_AUTHENTICATE]);
+    return { id: id?.toString('hex') ?? '', wantsPin: (wantsPin?.[0] ?? 0) !== 0 };
+  }
+
+  /** "Not logged in" from a token that is: it waited for a touch (YubiKey), or somebody else ended the login. */
+  #notAllowed(error: unknown): unknown {
+    const { session } = this;
+    session.renew(); // the operation may still be open
+    if (!session.profile.hasTouch || !session.isLoggedIn) return error;
+    return new SignetError('TOUCH_TIMEOUT', `${session.name} was not touched in time (CKR_USER_NOT_LOGGED_IN)`, {
+      hint: 'touch it when it blinks',
+      cause: error,
+    });
+  }
+
+  #requireSealed(privateKey: Handle): void {
+    const { session } = this;
+    if (session.read(privateKey, CKA.EXTRACTABLE)[0] !== 0 || session.read(privateKey, CKA.SENSITIVE)[0] === 0) {
+      throw new SignetError('UNSUPPORTED', `${session.name} makes keys that can be extracted`);
+    }
+  }
+
+  #noKey({ keyId }: KeyName): SignetError {
+    const { flags, loggedIn } = this.session.state();
+    if ((flags & CKF_TOKEN.LOGIN_REQUIRED) !== 0 && !loggedIn) {
+      return new SignetError('PIN_REQUIRED', `${this.session.name} needs its PIN`);
+    }
+    return new SignetError('KEY_NOT_FOUND', `no key ${keyId} on ${this.session.name}`);
   }
 
   /** By CKA_ID, or by the ID that the key was about to get when an earlier host ended. */
   #findPrivate({ ckaId, keyId }: KeyName): Handle | undefined {
     for (const id of new Set([ckaId, keyId])) {
-      const found = this.#find(CKO.PRIVATE_KEY, [[CKA.ID, Buffer.from(id, 'hex')]]);
+      const found = this.session.find(CKO.PRIVATE_KEY, [[CKA.ID, Buffer.from(id, 'hex')]]);
       if (found.length > 1) {
-        const problem = `${found.length} private keys on token "${this.#facts.label}" have the CKA_ID ${id}`;
+        const problem = `${found.length} private keys on ${this.session.name} have the CKA_ID ${id}`;
         throw new SignetError('CONFIGURATION', problem, { hint: 'give each key an ID of its own, with pkcs11-tool' });
       }
       if (found[0] !== undefined) return found[0];
@@ -220,101 +256,57 @@ export class HostToken {
     return undefined;
   }
 
+  #publicHalves({ ckaId, keyId }: KeyName): Handle[] {
+    const found = this.session.find(CKO.PUBLIC_KEY, [[CKA.ID, Buffer.from(ckaId, 'hex')]]);
+    return found.filter((key) => keyIdOfFacts(this.#keyFacts(key)) === keyId);
+  }
+
   #nameByKeyId(publicKey: Handle, privateKey: Handle): KeyFacts {
-    const facts = this.#keyFacts(publicKey);
-    const keyId = keyIdOfFacts(facts);
+    const keyId = keyIdOfFacts(this.#keyFacts(publicKey));
     if (keyId === undefined) throw new SignetError('INTEGRITY', 'the token made a key that it cannot describe');
+    const { cryptoki, handle, profile } = this.session;
+    if (profile.ckaId === 'place') return this.#pairFacts(publicKey, privateKey);
     try {
       // Private first: if the second step does not happen, the private half is still found by the key ID.
       for (const half of [privateKey, publicKey]) {
-        this.#cryptoki.setAttribute(this.#session, half, CKA.ID, Buffer.from(keyId, 'hex'));
+        cryptoki.setAttribute(handle, half, CKA.ID, Buffer.from(keyId, 'hex'));
       }
     } catch (error) {
-      if (ckrOf(error) !== CKR.ATTRIBUTE_READ_ONLY && ckrOf(error) !== CKR.FUNCTION_NOT_SUPPORTED) throw error;
+      if (!isReadOnly(error)) throw error;
     }
-    return { ...this.#keyFacts(publicKey), hasPrivate: true };
+    return this.#pairFacts(publicKey, privateKey);
+  }
+
+  #pairFacts(publicKey: Handle, privateKey: Handle): KeyFacts {
+    return {
+      ...this.#keyFacts(publicKey),
+      hasPrivate: true,
+      alwaysAuthenticate: this.#privateFacts(privateKey).wantsPin,
+    };
   }
 
   #keyFacts(key: Handle): Omit<KeyFacts, 'hasPrivate'> {
-    const base64 = (type: number) => this.#cryptoki.attribute(this.#session, key, type)?.toString('base64');
-    const keyType = this.#cryptoki.numberAttribute(this.#session, key, CKA.KEY_TYPE) ?? 0xffffffff;
-    const common = { ckaId: base64(CKA.ID) ?? '', label: base64(CKA.LABEL) ?? '', keyType };
+    const [id, label, type] = this.session.readAll(key, [CKA.ID, CKA.LABEL, CKA.KEY_TYPE]);
+    // A CK_ULONG, as far as we need it.
+    const keyType = type === undefined || type.length < 4 ? 0xffffffff : type.readUInt32LE(0);
+    const common = { ckaId: id?.toString('base64') ?? '', label: label?.toString('base64') ?? '', keyType };
     if (keyType === CKK.RSA) {
-      return { ...common, modulus: base64(CKA.MODULUS), publicExponent: base64(CKA.PUBLIC_EXPONENT) };
+      const [modulus, publicExponent] = this.session.readAll(key, [CKA.MODULUS, CKA.PUBLIC_EXPONENT]);
+      return { ...common, modulus: modulus?.toString('base64'), publicExponent: publicExponent?.toString('base64') };
     }
     if (keyType !== CKK.EC && keyType !== CKK.EC_EDWARDS) return common;
-    return { ...common, ecParams: base64(CKA.EC_PARAMS), ecPoint: base64(CKA.EC_POINT) };
-  }
-
-  #find(objectClass: Parameters<Cryptoki['find']>[1], more: Template = []): Handle[] {
-    return this.#cryptoki.find(this.#session, objectClass, more);
-  }
-
-  #read(object: Handle, type: number): Buffer {
-    return this.#cryptoki.attribute(this.#session, object, type) ?? Buffer.alloc(0);
-  }
-
-  #destroyQuietly(object: Handle): void {
-    try {
-      this.#cryptoki.destroy(this.#session, object);
-    } catch {
-      // the error that led here is the one to tell
-    }
-  }
-
-  #forgetHandles(): void {
-    this.#privateKeys.clear();
-    this.#listed = undefined;
-  }
-
-  /** @throws {SignetError} TOKEN_NOT_PRESENT if the slot does not hold the token any more */
-  #look(): TokenFacts {
-    let facts: TokenFacts | undefined;
-    try {
-      facts = this.#cryptoki.tokenFacts(this.#slot);
-    } catch (error) {
-      throw this.#lost(error);
-    }
-    if (facts.serial !== this.#facts.serial || facts.label !== this.#facts.label) throw this.#lost(undefined);
-    return facts;
-  }
-
-  #isThere(): boolean {
-    try {
-      this.#look();
-      return this.#cryptoki.slots().some((slot) => slot.equals(this.#slot));
-    } catch {
-      return false;
-    }
-  }
-
-  #lost(cause: unknown): TokenLost {
-    const what = `token "${this.#facts.label}" is not there any more`;
-    return new TokenLost('TOKEN_NOT_PRESENT', cause === undefined ? what : `${what} (${nameOf(cause)})`, { cause });
-  }
-
-  /** The only cure for an operation that a module keeps open. */
-  #renewSession(): void {
-    this.#forgetHandles();
-    const old = this.#session;
-    try {
-      this.#session = this.#cryptoki.openSession(this.#slot);
-      this.#cryptoki.closeSession(old);
-    } catch {
-      // sessions are scarce or the token is failing: the next operation tells
-    }
+    const [ecParams, ecPoint] = this.session.readAll(key, [CKA.EC_PARAMS, CKA.EC_POINT]);
+    return { ...common, ecParams: ecParams?.toString('base64'), ecPoint: ecPoint?.toString('base64') };
   }
 }
 
-/** Answers after which sessions and handles are as good as before. */
-function isExpected(error: SignetError): boolean {
-  if (error.cause === undefined) return true; // ours
-  return ['PIN_REQUIRED', 'PIN_INCORRECT', 'PIN_LOCKED', 'CONFIGURATION'].includes(error.code);
-}
-
-function nameOf(error: unknown): string {
+function isReadOnly(error: unknown): boolean {
   const ckr = ckrOf(error);
-  return ckr === undefined ? 'no return value' : ckrName(ckr);
+  return ckr === CKR.ATTRIBUTE_READ_ONLY || ckr === CKR.FUNCTION_NOT_SUPPORTED || ckr === CKR.ACTION_PROHIBITED;
+}
+
+function isAboutPin(ckr: number | undefined): boolean {
+  return ckr === CKR.PIN_INCORRECT || ckr === CKR.PIN_LOCKED || ckr === CKR.PIN_LEN_RANGE || ckr === CKR.PIN_INVALID;
 }
 
 function hex(bytes: Buffer): string {
@@ -327,69 +319,4 @@ function keyIdOfFacts(facts: Omit<KeyFacts, 'hasPrivate'>): string | undefined {
   } catch {
     return undefined; // not a key that we can use
   }
-}
-
-function publicTemplateOf(key: Omit<KeyFacts, 'hasPrivate'>): Template {
-  const { ecParams, ecPoint, modulus, publicExponent } = decodeAttributes(key);
-  const named: readonly (readonly [number, AttributeValue | undefined])[] = [
-    [CKA.EC_PARAMS, ecParams],
-    [CKA.EC_POINT, ecPoint],
-    [CKA.MODULUS, modulus],
-    [CKA.PUBLIC_EXPONENT, publicExponent],
-  ];
-  return named.flatMap(([type, value]) => (value === undefined ? [] : [[type, value] as const]));
-}
-
-function privateValues(keyType: number, parts: readonly Buffer[]): Template {
-  const rsa = [CKA.PRIVATE_EXPONENT, CKA.PRIME_1, CKA.PRIME_2, CKA.EXPONENT_1, CKA.EXPONENT_2, CKA.COEFFICIENT];
-  const types = keyType === CKK.RSA ? rsa : [CKA.VALUE];
-  if (parts.length !== types.length) throw new SignetError('INVALID_ARGUMENT', 'incomplete private key');
-  return types.map((type, index) => [type, parts[index] ?? Buffer.alloc(0)] as const);
-}
-
-function generation(algorithm: 'ecdsa' | 'ed25519' | 'rsa'): readonly [mechanism: number, publicTemplate: Template] {
-  switch (algorithm) {
-    case 'ecdsa': {
-      const curve = curveByOpensslName('prime256v1');
-      if (curve === undefined) throw new SignetError('INTERNAL', 'P-256 is not in the table of curves');
-      return [CKM.EC_KEY_PAIR_GEN, [[CKA.EC_PARAMS, curveParams(curve)]]];
-    }
-    case 'ed25519':
-      return [CKM.EC_EDWARDS_KEY_PAIR_GEN, [[CKA.EC_PARAMS, ED25519_PARAMS]]];
-    case 'rsa':
-      return [
-        CKM.RSA_PKCS_KEY_PAIR_GEN,
-        [
-          [CKA.MODULUS_BITS, RSA_BITS],
-          [CKA.PUBLIC_EXPONENT, RSA_EXPONENT],
-        ],
-      ];
-  }
-}
-
-/** The public half is readable without a login, so that keys can be listed before the PIN is given. */
-function commonPublic(id: Uint8Array, label: Uint8Array): Template {
-  return [
-    [CKA.TOKEN, true],
-    [CKA.PRIVATE, false],
-    [CKA.VERIFY, true],
-    [CKA.ID, id],
-    [CKA.LABEL, label],
-  ];
-}
-
-/** Everything is said: modules have defaults that let keys out. */
-function commonPrivate(id: Uint8Array, label: Uint8Array): Template {
-  return [
-    [CKA.TOKEN, true],
-    [CKA.PRIVATE, true],
-    [CKA.SENSITIVE, true],
-    [CKA.EXTRACTABLE, false],
-    [CKA.SIGN, true],
-    [CKA.DECRYPT, false],
-    [CKA.UNWRAP, false],
-    [CKA.DERIVE, false],
-    [CKA.ID, id],
-    [CKA.LABEL, label],
-  ];
 }

@@ -9,17 +9,21 @@ import { Socket } from 'node:net';
 import { basename } from 'node:path';
 import { SignetError } from '../../errors.ts';
 import { loadNative } from '../../native.ts';
+import { splitParts } from './blob-parts.ts';
 import { ckrOf, fromPkcs11Error } from './ckr.ts';
 import { Cryptoki } from './cryptoki.ts';
+import { initialiseToken } from './host-administration.ts';
+import { type HostResult, performOnToken } from './host-operations.ts';
 import {
+  type AttachedFacts,
   encodeFrame,
   type Frame,
   FrameReader,
   type HostReply,
   type HostRequest,
-  type TokenState,
 } from './host-protocol.ts';
-import { HostToken, TokenLost } from './host-token.ts';
+import { HostToken } from './host-token.ts';
+import { TokenLost } from './token-session.ts';
 
 const SOCKET_FD = 3;
 /** After so long the socket is read again, milliseconds: requests that came in, and cancellations. */
@@ -66,8 +70,8 @@ class Host {
 
   #answer({ id, header, blob }: Frame): void {
     try {
-      const { value, signature } = this.#perform(header as unknown as HostRequest, blob);
-      this.#send(id, { ok: true, value }, signature);
+      const { value, blob: answer } = this.#perform(header as unknown as HostRequest, blob);
+      this.#send(id, { ok: true, value }, answer);
     } catch (error) {
       this.#refuse(id, error);
     } finally {
@@ -86,54 +90,37 @@ class Host {
     this.#socket.write(encodeFrame(id, reply, blob));
   }
 
-  #perform(request: HostRequest, blob: Buffer): { readonly value?: unknown; readonly signature?: Buffer } {
+  #perform(request: HostRequest, blob: Buffer): HostResult {
     switch (request.op) {
       case 'load':
         this.#moduleName = basename(request.modulePath);
-        this.#cryptoki = Cryptoki.load(request.modulePath);
-        return {};
+        this.#cryptoki = Cryptoki.load(request.modulePath, request.parameters);
+        return { value: this.#cryptoki.libraryFacts() };
       case 'tokens':
         return { value: naming('listing the tokens failed', () => this.#tokens(request.fresh)) };
       case 'attach':
         return { value: naming(`attaching token "${request.label}" failed`, () => this.#attach(request)) };
+      case 'initialise': {
+        const [soPin = Buffer.alloc(0), pin = Buffer.alloc(0)] = splitParts(blob);
+        this.#token = undefined; // its sessions are closed
+        naming(`initialising token "${request.label}" failed`, () =>
+          initialiseToken(this.#module(), request, request.newLabel, { soPin, pin }),
+        );
+        return {};
+      }
       case 'cancel':
         return {};
       default:
-        return this.#onToken(request, blob);
+        if (this.#token === undefined) throw new SignetError('INTERNAL', 'no token is attached');
+        return performOnToken(this.#token, request, blob);
     }
   }
 
-  #onToken(
-    request: Exclude<HostRequest, { op: 'load' | 'tokens' | 'attach' | 'cancel' }>,
-    blob: Buffer,
-  ): { readonly value?: unknown; readonly signature?: Buffer } {
-    const token = this.#token;
-    if (token === undefined) throw new SignetError('INTERNAL', 'no token is attached');
-    switch (request.op) {
-      case 'state':
-        return { value: token.run('a look', () => token.state()) };
-      case 'login':
-        return { value: token.login(blob) };
-      case 'logout':
-        return { value: token.run('logout', () => token.logout()) };
-      case 'keys':
-        return { value: token.run('listing keys', () => token.keys(request.ifChanged)) };
-      case 'generate': {
-        const label = Buffer.from(request.label, 'base64');
-        return { value: token.run('generating a key', () => token.generate(request.algorithm, label)) };
-      }
-      case 'import':
-        return { value: token.run('importing a key', () => token.import(request.key, splitParts(blob))) };
-      case 'remove':
-        return { value: token.run('removing a key', () => token.remove(request)) };
-      case 'sign':
-        return { signature: token.run('signing', () => token.sign(request, request.scheme, blob)) };
-    }
-  }
-
-  #attach(wanted: Extract<HostRequest, { op: 'attach' }>): TokenState {
-    this.#token = HostToken.attach(this.#module(), wanted);
-    return this.#token.state();
+  #attach(request: Extract<HostRequest, { op: 'attach' }>): AttachedFacts {
+    const cryptoki = this.#module();
+    const { token, slot } = HostToken.attach(cryptoki, request, request.profile);
+    this.#token = token;
+    return { ...token.session.state(), mechanisms: cryptoki.mechanisms(slot) };
   }
 
   /** While no token is attached, nothing is lost by starting the module again. */
@@ -169,16 +156,6 @@ function naming<T>(what: string, operation: () => T): T {
   } catch (error) {
     throw fromPkcs11Error(error, what);
   }
-}
-
-function splitParts(blob: Buffer): Buffer[] {
-  const parts: Buffer[] = [];
-  for (let offset = 0; offset < blob.length; ) {
-    const end = offset + 2 + blob.readUInt16BE(offset);
-    parts.push(blob.subarray(offset + 2, end));
-    offset = end;
-  }
-  return parts;
 }
 
 async function main(): Promise<void> {

@@ -3,12 +3,14 @@
  * within `MAX_AGE_MS`.
  */
 import type { KeyObject } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
 import { type PublicKey, toKeyObject } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
-import type { KeyInfo } from '../backend.ts';
+import type { KeyInfo, PinPolicy } from '../backend.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { CKF_TOKEN } from './constants.ts';
+import type { TokenHooks } from './hooks.ts';
 import { ANSWERS, type KeyFacts, type TokenFacts } from './host-protocol.ts';
 import { parseLabel } from './label.ts';
 import { decodeAttributes, publicKeyFromAttributes } from './public-object.ts';
@@ -18,37 +20,42 @@ import { formatPkcs11Uri } from './uri.ts';
 export interface KeyRecord {
   readonly info: KeyInfo;
   readonly publicKey: PublicKey;
-  /** The same, ready to verify with. */
-  readonly verifier: KeyObject;
+  /** The same, ready to verify with; made at first use. */
+  readonly verifier: () => KeyObject;
   /** Hex. */
   readonly ckaId: string;
+  /** Whether the key wants the PIN for each signature; undefined where that was not seen without a login. */
+  readonly alwaysAuthenticate: boolean | undefined;
+}
+
+export interface KeyIndexOptions {
+  readonly onUnreadable: (what: string, error: SignetError) => void;
+  readonly describe?: TokenHooks['describe'];
 }
 
 /** How old an answer "no such key" may be, milliseconds. The daemon's health checks keep the index younger than that. */
 const MAX_AGE_MS = 5000;
-/**
- * A token with thousands of objects takes long to look through, and signs nothing meanwhile: health checks leave it alone for
- * so many times as long.
- */
-const REST = 20;
+/** How much longer than a reading took its result serves, so that a token of many objects has time for other work. */
+const AGE_PER_READING = 20;
+/** Keys that are looked at between two turns of the event loop. */
+const KEYS_AT_ONCE = 100;
 /** What a look-up waits for the token: the key may be in another home, whose callers must not wait for this one. */
 const LOOK_UP_TIMEOUT_MS = 1000;
 
 export class KeyIndex {
   readonly #connection: TokenConnection;
-  readonly #onUnreadable: (what: string, error: SignetError) => void;
+  readonly #options: KeyIndexOptions;
   readonly #flights = new SingleFlight<'all' | 'changes', void>();
   readonly #reported = new Set<string>();
   #records = new Map<KeyId, KeyRecord>();
   /** Which attachment the records are from. */
   #source: AttachedToken | undefined;
   #readAt = Number.NEGATIVE_INFINITY;
-  /** How long the token took at the last reading, milliseconds. */
-  #tookMs = 0;
+  #readingMs = 0;
 
-  constructor(connection: TokenConnection, onUnreadable: (what: string, error: SignetError) => void) {
+  constructor(connection: TokenConnection, options: KeyIndexOptions) {
     this.#connection = connection;
-    this.#onUnreadable = onUnreadable;
+    this.#options = options;
   }
 
   get size(): number {
@@ -69,11 +76,20 @@ export class KeyIndex {
    * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE
    */
   async find(keyId: KeyId): Promise<KeyRecord | undefined> {
+    // Other programs were given the device: a mere look does not take it back.
+    if (this.#connection.isReleased) return this.#records.get(keyId);
     const isCurrent = this.#source !== undefined && this.#source === this.#connection.attached;
     const known = isCurrent ? this.#records.get(keyId) : undefined;
-    if (known !== undefined || (isCurrent && performance.now() - this.#readAt < MAX_AGE_MS)) return known;
+    if (known !== undefined || (isCurrent && this.#isYoung)) return known;
     await this.#within(this.refreshIfChanged());
     return this.#records.get(keyId);
+  }
+
+  /** @throws {SignetError} KEY_NOT_FOUND, and as `find` */
+  async require(keyId: KeyId): Promise<KeyRecord> {
+    const record = await this.find(keyId);
+    if (record === undefined) throw new SignetError('KEY_NOT_FOUND', `no key ${keyId} in ${this.#connection.name}`);
+    return record;
   }
 
   /** Reads all keys of the token. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
@@ -88,10 +104,14 @@ export class KeyIndex {
 
   /** As `refreshIfChanged`, or a mere look whether the token is there if that takes too much of its time. */
   async refreshIfDue(): Promise<void> {
-    const { attached } = this.#connection;
-    const isResting = performance.now() - this.#readAt < REST * this.#tookMs;
-    if (attached === undefined || attached !== this.#source || !isResting) await this.refreshIfChanged();
+    const attached = await this.#connection.attach();
+    const isResting = performance.now() - this.#readAt < AGE_PER_READING * this.#readingMs;
+    if (attached !== this.#source || !isResting) await this.refreshIfChanged();
     else ({ value: attached.state } = await attached.host.request({ op: 'state' }, { parse: ANSWERS.state }));
+  }
+
+  get #isYoung(): boolean {
+    return performance.now() - this.#readAt < Math.max(MAX_AGE_MS, this.#readingMs * AGE_PER_READING);
   }
 
   /** The next look-up reads anew. */
@@ -103,7 +123,8 @@ export class KeyIndex {
   add(facts: KeyFacts): KeyRecord {
     const { attached } = this.#connection;
     if (attached === undefined) throw new SignetError('UNAVAILABLE', `${this.#connection.name} went away`);
-    const record = recordOf(facts, attached);
+    const record = this.#recordOf(facts, attached);
+    if (record === undefined) throw new SignetError('INTERNAL', `a new key on ${this.#connection.name} is left out`);
     this.#records.set(record.info.keyId, record);
     return record;
   }
@@ -114,22 +135,23 @@ export class KeyIndex {
 
   async #read(onlyChanges: boolean): Promise<void> {
     const attached = await this.#connection.attach();
-    const ifChanged = onlyChanges && attached === this.#source;
     const startedAt = performance.now();
+    const ifChanged = onlyChanges && attached === this.#source;
     const { value: keys } = await attached.host.request({ op: 'keys', ifChanged }, { parse: ANSWERS.keys });
-    this.#tookMs = performance.now() - startedAt;
-    if (keys !== undefined) this.#records = this.#recordsOf(keys, attached);
+    if (keys !== undefined) this.#records = await this.#recordsOf(keys, attached);
     this.#source = attached;
     this.#readAt = performance.now();
+    this.#readingMs = this.#readAt - startedAt;
   }
 
-  #recordsOf(keys: readonly KeyFacts[], attached: AttachedToken): Map<KeyId, KeyRecord> {
+  async #recordsOf(keys: readonly KeyFacts[], attached: AttachedToken): Promise<Map<KeyId, KeyRecord>> {
     const records = new Map<KeyId, KeyRecord>();
-    for (const facts of keys) {
+    for (const [index, facts] of keys.entries()) {
+      if (index % KEYS_AT_ONCE === KEYS_AT_ONCE - 1) await setImmediate(); // others have calls to make
       if (facts.hasPrivate === false) continue; // somebody's trust anchor
       try {
-        const record = recordOf(facts, attached);
-        if (!records.has(record.info.keyId)) records.set(record.info.keyId, record);
+        const record = this.#recordOf(facts, attached);
+        if (record !== undefined && !records.has(record.info.keyId)) records.set(record.info.keyId, record);
       } catch (error) {
         this.#report(facts, attached.facts, error);
       }
@@ -137,12 +159,40 @@ export class KeyIndex {
     return records;
   }
 
+  #recordOf(facts: KeyFacts, { facts: token, state }: AttachedToken): KeyRecord | undefined {
+    const publicKey = publicKeyFromAttributes(decodeAttributes(facts));
+    const { alwaysAuthenticate } = facts;
+    const pin = (state.flags & CKF_TOKEN.LOGIN_REQUIRED) !== 0;
+    const told: KeyInfo = {
+      keyId: keyIdOf(publicKey),
+      ...parseLabel(Buffer.from(facts.label, 'base64')),
+      location: locationOf(facts, token),
+      needs: { pin, touch: false, passphrase: false },
+      publicKey,
+      device: {
+        serial: token.serial,
+        label: token.label,
+        ...(alwaysAuthenticate === undefined ? {} : { pinPolicy: pinPolicyOf(alwaysAuthenticate, pin) }),
+      },
+    };
+    const { describe } = this.#options;
+    const info = describe === undefined ? told : describe(told, facts);
+    if (info === undefined) return undefined;
+    const ckaId = Buffer.from(facts.ckaId, 'base64').toString('hex');
+    let made: KeyObject | undefined;
+    const verifier = () => {
+      made ??= toKeyObject(publicKey);
+      return made;
+    };
+    return { info, publicKey, verifier, ckaId, alwaysAuthenticate };
+  }
+
   /** Once for each object, not at each reading. */
   #report(facts: KeyFacts, token: TokenFacts, error: unknown): void {
     const what = locationOf(facts, token);
     if (this.#reported.has(what) || !(error instanceof SignetError)) return;
     this.#reported.add(what);
-    this.#onUnreadable(what, error);
+    this.#options.onUnreadable(what, error);
   }
 
   async #within(work: Promise<void>): Promise<void> {
@@ -159,26 +209,12 @@ export class KeyIndex {
   }
 }
 
-function recordOf(facts: KeyFacts, { facts: token, state }: AttachedToken): KeyRecord {
-  const publicKey = publicKeyFromAttributes(decodeAttributes(facts));
-  const keyId = keyIdOf(publicKey);
-  const pin = (state.flags & CKF_TOKEN.LOGIN_REQUIRED) !== 0;
-  const info: KeyInfo = {
-    keyId,
-    ...parseLabel(Buffer.from(facts.label, 'base64')),
-    location: locationOf(facts, token),
-    needs: { pin, touch: false, passphrase: false },
-    publicKey,
-  };
-  return {
-    info,
-    publicKey,
-    verifier: toKeyObject(publicKey),
-    ckaId: Buffer.from(facts.ckaId, 'base64').toString('hex'),
-  };
-}
-
 function locationOf({ ckaId }: KeyFacts, { label: token, serial }: TokenFacts): string {
   const id = Buffer.from(ckaId, 'base64');
   return formatPkcs11Uri({ token, serial, type: 'private', ...(id.length === 0 ? {} : { id }) });
+}
+
+function pinPolicyOf(alwaysAuthenticate: boolean, needsLogin: boolean): PinPolicy {
+  if (alwaysAuthenticate) return 'always';
+  return needsLogin ? 'once' : 'never';
 }

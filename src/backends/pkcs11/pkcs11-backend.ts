@@ -1,125 +1,111 @@
 /**
  * Keys on one PKCS#11 token. The module runs in a process of its own (token-host.ts); what comes out of it is checked here:
  * every signature is verified with the public key before it leaves.
+ *
+ * A backend for one kind of device is this one with a profile (profile.ts) and hooks (hooks.ts).
  */
-import { hash } from 'node:crypto';
-import { algorithmRow, type KeyAlgorithm } from '../../crypto/algorithms.ts';
-import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
-import { decodePkcs8 } from '../../crypto/private-key-info.ts';
-import { privateKeyParts } from '../../crypto/private-key-parts.ts';
-import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
-import { checkDigest } from '../../crypto/sign-digest.ts';
+import pLimit from 'p-limit';
+import type { KeyId } from '../../crypto/key-id.ts';
+import type { PublicKey } from '../../crypto/public-key.ts';
+import type { Secret } from '../../crypto/secret.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
-import { verifyDigest } from '../../crypto/verify-digest.ts';
 import { SignetError } from '../../errors.ts';
 import type {
   BackendHealth,
   KeyBackend,
+  KeyCertifier,
   KeyGenerator,
   KeyImporter,
   KeyInfo,
+  KeyRelabeller,
   KeyRemover,
   KeyUnlocker,
   SignContext,
+  TokenManager,
 } from '../backend.ts';
-import { throwIfCancelled } from '../cancellation.ts';
+import { throwIfCancelled, unlessAborted } from '../cancellation.ts';
 import { readPrivateSecret } from '../secret-file.ts';
-import { ANSWERS, type HostRequest, type SignScheme } from './host-protocol.ts';
+import type { TokenHooks } from './hooks.ts';
+import { ANSWERS, type HostRequest } from './host-protocol.ts';
+import { IdleTimer } from './idle-timer.ts';
 import { KeyIndex, type KeyRecord } from './key-index.ts';
-import { formatLabel } from './label.ts';
-import { PinFile } from './pin-file.ts';
-import { attributesOfPublicKey } from './public-object.ts';
-import { SignatureVerifier } from './signature-verifier.ts';
-import { TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
+import { KeyWriter } from './key-writer.ts';
+import { isValidSignature, type PreparedInput, prepareInput } from './signing.ts';
+import { type AttachedToken, TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
+import { settle, TokenLogin, type TokenLoginOptions } from './token-login.ts';
+import { Pkcs11TokenManager } from './token-manager.ts';
 
-export interface Pkcs11Options extends Omit<TokenConnectionOptions, 'pinFile'> {
-  /** File with the PIN, absolute; undefined: a person unlocks the token. */
-  readonly pinFile: string | undefined;
+export interface Pkcs11Options
+  extends Omit<TokenConnectionOptions, 'onAttached' | 'loginAt' | 'requests'>,
+    Omit<TokenLoginOptions, 'backendName' | 'pinTriesLeft'> {
+  /** `pkcs11` unless it is a backend for one kind of device. */
+  readonly backendName?: string | undefined;
+  readonly hooks?: TokenHooks | undefined;
+  /** How long after its last use the device is let go of, milliseconds; undefined: never. */
+  readonly idleReleaseMs?: number | undefined;
   /** Key objects that are left out of a listing, and why. */
   readonly onUnreadable: (what: string, error: SignetError) => void;
 }
 
-/** One for all tokens: its thread has a processor to itself, and a second one would only share it. */
-const verifier = new SignatureVerifier();
-/** Making a key may take a small device minutes; milliseconds. */
-const GENERATION_TIMEOUT_MS = 180_000;
 /** An answer later than this makes the token "down" for now, milliseconds. */
 const HEALTH_TIMEOUT_MS = 1000;
 
 export class Pkcs11Backend implements KeyBackend {
-  readonly name = 'pkcs11';
-  readonly #connection: TokenConnection;
+  readonly name: string;
+  readonly token: TokenManager;
+  /** For backends that are built on this one. */
+  readonly connection: TokenConnection;
+  readonly login: TokenLogin;
   readonly #index: KeyIndex;
+  readonly #writer: KeyWriter;
+  readonly #idle: IdleTimer;
+  /** Signatures that need the PIN each: one at a time, so that a wrong one is tried once, whoever waits. */
+  readonly #pinTurn = pLimit(1);
   #relock: NodeJS.Timeout | undefined;
-
-  readonly generator: KeyGenerator = {
-    algorithms: ['ecdsa', 'ed25519', 'rsa'],
-    generate: async ({ algorithm, role, gun }, context) => {
-      const label = formatLabel({ role, gun }).toString('base64');
-      await this.#connection.login();
-      const request = { op: 'generate', algorithm, label } as const;
-      const options = { parse: ANSWERS.key, timeoutMs: GENERATION_TIMEOUT_MS, isChange: true };
-      const { value } = await this.#connection.request(context, request, options);
-      return withPublicKey(this.#index.add(value));
-    },
-  };
-
-  readonly importer: KeyImporter = {
-    import: async (pkcs8, owner, context) => {
-      const label = formatLabel(owner).toString('base64');
-      const object = decodePkcs8(pkcs8);
-      const publicKey = publicKeyOf(object);
-      const keyId = keyIdOf(publicKey);
-      await this.#connection.login();
-      await this.#index.refresh();
-      if (this.#index.get(keyId) !== undefined) throw new SignetError('KEY_EXISTS', `key ${keyId} exists on the token`);
-      const key = { ckaId: Buffer.from(keyId, 'hex').toString('base64'), label, ...encodeAttributes(publicKey) };
-      const { parts } = privateKeyParts(object);
-      const blob = joinParts(parts);
-      try {
-        const options = { parse: ANSWERS.key, blob, isChange: true };
-        const { value } = await this.#connection.request(context, { op: 'import', key }, options);
-        return withPublicKey(this.#index.add(value));
-      } finally {
-        for (const secret of [...parts, blob]) secret.fill(0);
-      }
-    },
-  };
-
-  readonly remover: KeyRemover = {
-    remove: async (keyId, context) => {
-      const record = await this.#index.find(keyId);
-      if (record === undefined) return false;
-      await this.#connection.login();
-      const request = { op: 'remove', keyId, ckaId: record.ckaId } as const;
-      const { value } = await this.#connection.request(context, request, { parse: ANSWERS.removed, isChange: true });
-      this.#index.delete(keyId);
-      return value;
-    },
-  };
 
   /** A PIN opens and closes all keys of the token. */
   readonly unlocker: KeyUnlocker = {
     unlock: async (keyId, pin, ttlMs) => {
-      if ((await this.#index.find(keyId)) === undefined) throw this.#notFound(keyId);
-      await this.#connection.loginWith(pin.bytes());
+      await this.#record(keyId);
+      await this.#use();
+      await this.login.loginWith(pin);
       clearTimeout(this.#relock);
       if (ttlMs !== undefined) {
-        this.#relock = setTimeout(() => void this.#connection.logout().catch(() => undefined), ttlMs).unref();
+        this.#relock = setTimeout(() => void this.login.logout().catch(() => undefined), ttlMs).unref();
       }
     },
     lock: async (keyId) => {
       if (keyId !== undefined && this.#index.get(keyId) === undefined) return 0;
       clearTimeout(this.#relock);
-      return (await this.#connection.logout()) ? this.#index.size : 0;
+      return (await this.login.logout()) ? this.#index.size : 0;
     },
-    unlockedCount: async () => (this.#connection.attached?.state.loggedIn ? this.#index.size : 0),
+    unlockedCount: async () => (this.connection.attached?.state.loggedIn ? this.#index.size : 0),
   };
 
   private constructor(options: Pkcs11Options) {
-    const pinFile = options.pinFile === undefined ? undefined : new PinFile(options.pinFile);
-    this.#connection = new TokenConnection({ ...options, pinFile });
-    this.#index = new KeyIndex(this.#connection, options.onUnreadable);
+    const { hooks = {}, backendName = 'pkcs11' } = options;
+    this.name = backendName;
+    this.connection = new TokenConnection({
+      ...options,
+      loginAt: (host, pin) => this.login.loginAt(host, pin),
+      onAttached: async (attached) => {
+        this.#idle.restart();
+        await this.login.loginAtAttachment(attached);
+      },
+    });
+    const pinTriesLeft = hooks.pinTriesLeft && (() => hooks.pinTriesLeft?.() ?? Promise.resolve(undefined));
+    this.login = new TokenLogin(this.connection, { ...options, backendName, pinTriesLeft });
+    this.token = new Pkcs11TokenManager(this.connection, this.login, backendName);
+    const { onUnreadable } = options;
+    this.#index = new KeyIndex(this.connection, { onUnreadable, ...(hooks.describe && { describe: hooks.describe }) });
+    this.#idle = new IdleTimer(options.idleReleaseMs, () => this.#releaseIfIdle());
+    this.#writer = new KeyWriter({
+      connection: this.connection,
+      login: this.login,
+      index: this.#index,
+      hooks,
+      attach: () => this.#use(),
+    });
   }
 
   /**
@@ -145,17 +131,38 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   get location(): string {
-    return this.#connection.name;
+    return this.connection.name;
   }
 
   /** The token host's process, for operators and tests; undefined while there is none. */
   get hostPid(): number | undefined {
-    return this.#connection.attached?.host.pid;
+    return this.connection.attached?.host.pid;
+  }
+
+  get generator(): KeyGenerator {
+    return this.#writer.generator;
+  }
+
+  get remover(): KeyRemover {
+    return this.#writer.remover;
+  }
+
+  get importer(): KeyImporter | undefined {
+    return this.connection.last?.profile.imports.length === 0 ? undefined : this.#writer.importer;
+  }
+
+  get relabeller(): KeyRelabeller | undefined {
+    return this.connection.last?.profile.keepsLabels === false ? undefined : this.#writer.relabeller;
+  }
+
+  get certifier(): KeyCertifier | undefined {
+    return this.connection.last?.profile.storesCertificates === false ? undefined : this.#writer.certifier;
   }
 
   async health(): Promise<BackendHealth> {
-    // A token at work is not asked again: its deadline finds out if it hangs.
-    if (this.#connection.attached !== undefined && this.#connection.isBusy) return this.#pinHealth();
+    const { attached, isReleased } = this.connection;
+    // A token at work is not asked again: its deadline finds out if it hangs. One that was let go of is not taken back.
+    if ((attached !== undefined && this.connection.isBusy) || isReleased) return this.#pinHealth();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       const error = new SignetError('UNAVAILABLE', `${this.location} does not answer`);
@@ -171,24 +178,14 @@ export class Pkcs11Backend implements KeyBackend {
     }
   }
 
-  async #check(): Promise<void> {
-    await this.#index.refreshIfDue();
-    // The file may have been corrected; a PIN that was refused is not tried (pin-file.ts).
-    if (this.#connection.pinProblem !== undefined) await this.#connection.login().catch(() => undefined);
-  }
-
-  #pinHealth(): BackendHealth {
-    const problem = this.#connection.pinProblem;
-    return problem === undefined ? { ready: true } : { ready: false, reason: problem.message };
-  }
-
   async *list(): AsyncIterable<KeyInfo> {
+    await this.#use();
     await this.#index.refresh();
     for (const { info } of this.#index.values()) yield info;
   }
 
   async count(): Promise<number> {
-    await this.#index.refreshIfChanged();
+    if (!this.connection.isReleased) await this.#index.refreshIfDue();
     return this.#index.size;
   }
 
@@ -202,20 +199,18 @@ export class Pkcs11Backend implements KeyBackend {
 
   async sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
     throwIfCancelled(context);
-    const record = await this.#record(keyId);
-    const { ckaId, publicKey } = record;
-    const { scheme, data } = prepare(publicKey, input);
-    await this.#connection.login();
-    throwIfCancelled(context);
-    const request: HostRequest = { op: 'sign', keyId, ckaId, scheme };
-    let signature: Buffer;
-    try {
-      ({ blob: signature } = await this.#connection.request(context, request, { parse: ANSWERS.none, blob: data }));
-    } catch (error) {
-      if (error instanceof SignetError && error.code === 'KEY_NOT_FOUND') this.#index.delete(keyId);
-      throw error;
-    }
-    if (await isValid(record, input, signature)) return signature;
+    const { info, publicKey } = await this.#record(keyId);
+    const prepared = prepareInput(publicKey, input); // what cannot be signed costs no PIN
+    await this.#use();
+    using given = await this.login.login(context, info);
+    const record = await this.#recordAfterLogin(keyId);
+    const signature = record.alwaysAuthenticate
+      ? await unlessAborted(
+          this.#pinTurn(() => this.#signWithPin(record, prepared, context, given)),
+          context.signal,
+        )
+      : await this.#signOnToken(record, prepared, context, undefined);
+    if (await isValidSignature(record, input, signature)) return signature;
     this.#index.expire();
     throw new SignetError('INTEGRITY', `${this.location} answered a signature that is not by key ${keyId}`, {
       hint: 'the CKA_ID of its private key belongs to another key, or the token is faulty',
@@ -224,78 +219,99 @@ export class Pkcs11Backend implements KeyBackend {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#relock);
-    await this.#connection[Symbol.asyncDispose]();
+    this.#idle.stop();
+    this.login.forget();
+    await this.connection[Symbol.asyncDispose]();
+  }
+
+  /** One at a time: the PIN is there when the signature begins, and its outcome known before the next one. */
+  async #signWithPin(record: KeyRecord, input: PreparedInput, context: SignContext, given: Secret | undefined) {
+    throwIfCancelled(context);
+    const { pin, outcome } = await this.login.pinForOperation(context, record.info, given);
+    try {
+      const signature = await this.#signOnToken(record, input, context, pin);
+      await outcome.accepted();
+      return signature;
+    } catch (error) {
+      await settle(outcome, error);
+      throw error;
+    } finally {
+      pin.dispose();
+    }
+  }
+
+  async #signOnToken(record: KeyRecord, input: PreparedInput, context: SignContext, pin: Secret | undefined) {
+    throwIfCancelled(context);
+    const { interaction } = context;
+    const { ckaId, info } = record;
+    const { scheme, data } = input;
+    const pinBytes = pin?.bytes() ?? new Uint8Array(0);
+    const blob = Buffer.alloc(pinBytes.byteLength + data.byteLength);
+    blob.set(pinBytes);
+    blob.set(data, pinBytes.byteLength);
+    const { keyId } = info;
+    const request: HostRequest = { op: 'sign', keyId, ckaId, scheme, pinBytes: pinBytes.byteLength };
+    let touchNotice: Disposable | undefined;
+    const onStart = () => {
+      const identity = this.connection.attached && this.login.identityOf(this.connection.attached);
+      if (info.needs.touch && interaction !== undefined && identity !== undefined) {
+        touchNotice = interaction.touch(identity, info);
+      }
+      context.onStart?.();
+    };
+    try {
+      // With a PIN the outcome must not get lost: whether it was wrong.
+      const options = { parse: ANSWERS.none, blob, onStart, isChange: pin !== undefined };
+      const answer = await this.connection.request(context, request, options);
+      return answer.blob;
+    } catch (error) {
+      this.#noteFailure(keyId, error);
+      throw error;
+    } finally {
+      touchNotice?.[Symbol.dispose]();
+      blob.fill(0, 0, pinBytes.byteLength);
+    }
+  }
+
+  /** Attaches the token, and begins the time after which it is let go of anew. */
+  async #use(): Promise<AttachedToken> {
+    this.#idle.restart();
+    return await this.connection.attach();
+  }
+
+  async #releaseIfIdle(): Promise<boolean> {
+    const { attached } = this.connection;
+    if (attached !== undefined && this.connection.isBusy) return false;
+    if (attached !== undefined) await this.connection.release(); // otherwise the next attachment begins the time anew
+    return true;
+  }
+
+  async #check(): Promise<void> {
+    await this.#index.refreshIfDue();
+    // The file may have been corrected; a PIN that was refused is not tried (pin-memory.ts).
+    if (this.login.problem !== undefined) await this.login.login(undefined).catch(() => undefined);
+  }
+
+  #pinHealth(): BackendHealth {
+    const { problem } = this.login;
+    return problem === undefined ? { ready: true } : { ready: false, reason: problem.message };
   }
 
   async #record(keyId: KeyId): Promise<KeyRecord> {
-    const record = await this.#index.find(keyId);
-    if (record === undefined) throw this.#notFound(keyId);
-    return record;
+    return await this.#index.require(keyId);
   }
 
-  #notFound(keyId: KeyId): SignetError {
-    return new SignetError('KEY_NOT_FOUND', `no key ${keyId} in ${this.location}`);
+  /** Private halves, and what they want, are seen after a login only. */
+  async #recordAfterLogin(keyId: KeyId): Promise<KeyRecord> {
+    const record = await this.#record(keyId);
+    if (record.alwaysAuthenticate !== undefined) return record;
+    await this.#index.refreshIfChanged();
+    return await this.#record(keyId);
   }
-}
 
-function withPublicKey({ info, publicKey }: KeyRecord): KeyInfo & { readonly publicKey: PublicKey } {
-  return { ...info, publicKey };
-}
-
-/** Bytes that the token signs, and how. @throws {SignetError} INVALID_ARGUMENT for a digest that the key cannot sign */
-function prepare({ algorithm, bytes }: PublicKey, input: SignInput): { scheme: SignScheme; data: Uint8Array } {
-  if (algorithm === 'ed25519') {
-    if ('message' in input) return { scheme: 'eddsa', data: input.message };
-    throw new SignetError('INVALID_ARGUMENT', 'ed25519 signs messages, not digests');
+  #noteFailure(keyId: KeyId, error: unknown): void {
+    if (!(error instanceof SignetError)) return;
+    if (error.code === 'KEY_NOT_FOUND') this.#index.delete(keyId);
+    if (error.code === 'TOKEN_NOT_PRESENT') this.login.forget();
   }
-  const { digest, name } = digestOf(algorithm, input);
-  if (algorithm === 'rsa') return { scheme: { pss: name }, data: digest };
-  // FIPS 186-5 §6.4.1: the leftmost bits, as many as the order has. Devices differ in what they do with more.
-  return { scheme: 'ecdsa', data: digest.subarray(0, orderBytes(bytes)) };
-}
-
-function digestOf(algorithm: KeyAlgorithm, input: SignInput) {
-  if (!('message' in input)) {
-    checkDigest(input.digest, input.hash);
-    return { digest: input.digest, name: input.hash };
-  }
-  const name = algorithmRow(algorithm).messageHash ?? 'sha256';
-  return { digest: hash(name, input.message, 'buffer'), name };
-}
-
-/** By the length of the SubjectPublicKeyInfo, which the curve fixes. */
-function orderBytes(spki: Uint8Array): number {
-  const row = { 80: 28, 91: 32, 120: 48, 158: 66 }[spki.byteLength];
-  if (row === undefined) throw new SignetError('INTERNAL', 'an EC key of a curve that is not in the table');
-  return row;
-}
-
-async function isValid(record: KeyRecord, input: SignInput, signature: Uint8Array): Promise<boolean> {
-  if ('message' in input) return verifier.verify(record, input.message, signature);
-  return verifyDigest(record.publicKey, input.digest, input.hash, signature);
-}
-
-function encodeAttributes(key: PublicKey) {
-  const { keyType, ecParams, ecPoint, modulus, publicExponent } = attributesOfPublicKey(key);
-  const base64 = (bytes: Uint8Array | undefined) =>
-    bytes === undefined ? undefined : Buffer.from(bytes).toString('base64');
-  return {
-    keyType,
-    ecParams: base64(ecParams),
-    ecPoint: base64(ecPoint),
-    modulus: base64(modulus),
-    publicExponent: base64(publicExponent),
-  };
-}
-
-/** Each part behind its length in two bytes. */
-function joinParts(parts: readonly Buffer[]): Buffer {
-  const joined = Buffer.alloc(parts.reduce((sum, part) => sum + 2 + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    joined.writeUInt16BE(part.length, offset);
-    part.copy(joined, offset + 2);
-    offset += 2 + part.length;
-  }
-  return joined;
 }

@@ -1,15 +1,17 @@
 /**
- * The way to one token: a host for its module, the slot that holds it, its login. All of it is made anew when the host
- * ends or the token leaves, with back-off; the token is then found again by what its URI says.
+ * The way to one token: a host for its module and the slot that holds it. Both are made anew when the host ends or the token
+ * leaves, with back-off; the token is then found again by what its URI says. Who is logged in is token-login.ts's business.
  */
+
+import { setTimeout as delay } from 'node:timers/promises';
 import { SignetError } from '../../errors.ts';
 import type { SignContext } from '../backend.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { CKF_TOKEN } from './constants.ts';
-import { FurtherHosts } from './further-hosts.ts';
-import { ANSWERS, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
+import { FurtherHosts, type LoginAt } from './further-hosts.ts';
+import { ANSWERS, type AttachedFacts, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
 import type { HostAnswer, RequestOptions } from './host-request.ts';
-import type { PinFile } from './pin-file.ts';
+import { type LibraryFacts, type ModuleProfile, profileOf } from './profile.ts';
 import { TokenHost, type TokenHostOptions } from './token-host.ts';
 import { TokenRequests } from './token-requests.ts';
 import { formatPkcs11Uri, type Pkcs11Uri } from './uri.ts';
@@ -17,11 +19,18 @@ import { formatPkcs11Uri, type Pkcs11Uri } from './uri.ts';
 export interface TokenConnectionOptions extends Pick<TokenHostOptions, 'operationTimeoutMs' | 'env' | 'entry'> {
   /** Which token; `modulePath` is set and absolute. */
   readonly uri: Pkcs11Uri & { readonly modulePath: string };
-  readonly pinFile: Pick<PinFile, 'read'> | undefined;
+  /** For modules that want parameters at C_Initialize. */
+  readonly libraryParameters?: string | undefined;
+  /** Instead of the one that the table has for the module. */
+  readonly profile?: ModuleProfile | undefined;
   /** How many hosts the token has, at least 1; each has a login of its own. */
   readonly hosts?: number | undefined;
+  /** Opens the token at a further host. */
+  readonly loginAt?: LoginAt<TokenConnection> | undefined;
   /** Where it takes clients' requests from, for a further host of a token; by default its own. */
   readonly requests?: TokenRequests | undefined;
+  /** Runs before anybody else can use the token. */
+  readonly onAttached?: ((attached: AttachedToken) => Promise<void>) | undefined;
   /** Failures that no caller is told, and recoveries, for the log. */
   readonly onEvent: (what: string, error?: unknown) => void;
 }
@@ -30,9 +39,13 @@ export interface TokenConnectionOptions extends Pick<TokenHostOptions, 'operatio
 export interface AttachedToken {
   readonly host: TokenHost;
   readonly facts: TokenFacts;
+  readonly profile: ModuleProfile;
+  readonly mechanisms: AttachedFacts['mechanisms'];
   state: TokenState;
 }
 
+/** How often it is looked whether a token that is let go of has work left, milliseconds. */
+const DRAIN_LOOK_MS = 5;
 /** How long a failure to reach the token is told to others without trying again, milliseconds. */
 const RETRY_AFTER_MS = 200;
 /** Back-off of hosts that end by themselves, milliseconds; the first one is replaced at once. */
@@ -44,27 +57,27 @@ const HEALTHY_MS = 10_000;
 export class TokenConnection implements AsyncDisposable {
   readonly #options: TokenConnectionOptions;
   readonly #requests: TokenRequests;
-  readonly #further: FurtherHosts;
-  readonly #flights = new SingleFlight<'attach' | 'login', void>();
+  /** The token's other hosts. */
+  readonly further: FurtherHosts<TokenConnection>;
+  readonly #flights = new SingleFlight<'attach' | 'release', void>();
+  #library: LibraryFacts | undefined;
   #host: TokenHost | undefined;
   #attached: AttachedToken | undefined;
   #failure: { readonly error: unknown; readonly until: number } | undefined;
   #crashes = 0;
   #startedAt = 0;
   #isClosed = false;
-  /** Why the PIN of the file is of no use, since the last try. */
-  #pinProblem: SignetError | undefined;
-  /** Whether the token took the PIN of the file at the last try. */
-  #isFileAccepted = false;
+  #isReleased = false;
+  /** The token as it was attached last, whether or not it is there now. */
+  #last: AttachedToken | undefined;
 
   constructor(options: TokenConnectionOptions) {
     this.#options = options;
-    const requests = options.requests ?? new TokenRequests(this.name);
-    const pinFile = options.pinFile && { read: () => this.#readAcceptedPin() };
-    const further = { ...options, pinFile, requests, hosts: 1, onEvent: () => undefined };
-    this.#requests = requests;
-    this.#further = new FurtherHosts(
+    this.#requests = options.requests ?? new TokenRequests(this.name);
+    const further = { ...options, requests: this.#requests, hosts: 1, onAttached: undefined, onEvent: () => undefined };
+    this.further = new FurtherHosts(
       Array.from({ length: (options.hosts ?? 1) - 1 }, () => new TokenConnection(further)),
+      options.loginAt ?? (async () => undefined),
       options.onEvent,
     );
   }
@@ -77,7 +90,7 @@ export class TokenConnection implements AsyncDisposable {
 
   /** Undefined while there is none; that of a further host while the first one cannot work. */
   get attached(): AttachedToken | undefined {
-    return this.#own ?? this.#further.open;
+    return this.#own ?? this.further.open;
   }
 
   get #own(): AttachedToken | undefined {
@@ -90,12 +103,27 @@ export class TokenConnection implements AsyncDisposable {
     return attached !== undefined && isOpen(attached);
   }
 
-  get pinProblem(): SignetError | undefined {
-    return this.#pinProblem;
+  /** Whether requests of clients are in progress or waiting. */
+  get isBusy(): boolean {
+    return this.#requests.isBusy;
+  }
+
+  /** As it was attached last; undefined before the first time. */
+  get last(): AttachedToken | undefined {
+    return this.#last;
+  }
+
+  /** Whether other programs were given the device; the next `attach` takes it back. */
+  get isReleased(): boolean {
+    return this.#isReleased;
+  }
+
+  get modulePath(): string {
+    return this.#options.uri.modulePath;
   }
 
   /**
-   * The token, found and attached; logged in if a PIN file says how.
+   * The token, found and attached.
    *
    * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE, CONFIGURATION if several tokens match or the module cannot be
    *   loaded
@@ -103,16 +131,11 @@ export class TokenConnection implements AsyncDisposable {
   async attach(): Promise<AttachedToken> {
     if (this.#own === undefined) {
       const attaching = this.#flights.run('attach', () => this.#attach());
-      if (this.#further.open === undefined) await attaching;
+      if (this.further.open === undefined) await attaching;
       else attaching.catch(() => undefined); // it is tried again at the next call
     }
     if (this.attached === undefined) throw new SignetError('UNAVAILABLE', `the host of ${this.name} ended`);
     return this.attached;
-  }
-
-  /** Whether requests of clients are in progress or waiting. */
-  get isBusy(): boolean {
-    return this.#requests.isBusy;
   }
 
   /**
@@ -128,33 +151,9 @@ export class TokenConnection implements AsyncDisposable {
     return this.#requests.request(client ?? caller, request, { deadline, onStart, ...gone, ...options });
   }
 
-  /**
-   * Logs in with the PIN file unless that has been done or is not needed. Tries a PIN at most once (pin-file.ts), and never
-   * the last try that a token has.
-   *
-   * @throws {SignetError} as `attach`; PIN_REQUIRED, PIN_INCORRECT, PIN_LOCKED, CONFIGURATION
-   */
-  async login(): Promise<void> {
-    const attached = this.#own ?? (await this.attach());
-    if (isOpen(attached)) {
-      this.#further.tend();
-      return;
-    }
-    await this.#flights.run('login', () => this.#loginFromFile(attached));
-  }
-
-  /** Logs in with a PIN that a person gave. @throws {SignetError} as `attach`; PIN_INCORRECT, PIN_LOCKED */
-  async loginWith(pin: Uint8Array): Promise<void> {
-    const attached = await this.attach();
-    if (isOpen(attached)) return;
-    attached.state = await this.#tryPin(attached, pin);
-    this.#pinProblem = undefined;
-    await this.#further.loginWith(pin);
-  }
-
-  /** @returns Whether it was logged in. */
+  /** Ends the login at every host. @returns Whether it was open. */
   async logout(): Promise<boolean> {
-    await this.#further.logout();
+    await this.further.logout();
     const attached = this.#own;
     if (attached === undefined || !attached.state.loggedIn) return false;
     attached.state = { ...attached.state, loggedIn: false };
@@ -163,9 +162,50 @@ export class TokenConnection implements AsyncDisposable {
     return true;
   }
 
+  /** Lets what is queued end, then the module in order, and with it login and sessions. */
+  release(): Promise<void> {
+    return this.#flights.run('release', async () => {
+      if (this.#isClosed) return;
+      await this.#flights.idle('attach');
+      const host = this.#host;
+      this.#host = undefined;
+      this.#attached = undefined;
+      this.#isReleased = true;
+      this.#failure = undefined;
+      this.#crashes = 0;
+      // What is queued already is worked off; who comes now waits for the next attachment.
+      const endsAt = performance.now() + this.#options.operationTimeoutMs;
+      while (this.#requests.isBusy && host?.isAlive && performance.now() < endsAt) await delay(DRAIN_LOOK_MS);
+      await Promise.all([host?.[Symbol.asyncDispose](), this.further.release()]);
+    });
+  }
+
+  /**
+   * Erases the token, or one that is blank, and gives it a label and PINs.
+   *
+   * @param newLabel At most 32 bytes of UTF-8.
+   * @param blob As the request `initialise` has it. The caller zeroes it.
+   * @throws {SignetError} INVALID_ARGUMENT for a label that the URI does not match, and as `attach`
+   */
+  async initialise(newLabel: string, blob: Uint8Array): Promise<void> {
+    const { token } = this.#options.uri;
+    if (token !== undefined && token !== newLabel) {
+      throw new SignetError('INVALID_ARGUMENT', `a token with the label "${newLabel}" would not match ${this.name}`, {
+        hint: 'keep the label, or change token= in the configuration first',
+      });
+    }
+    const host = await this.#liveHost();
+    const { slotId, serial, label } = await this.#findToken(host, 'also blank');
+    try {
+      await host.request({ op: 'initialise', slotId, serial, label, newLabel }, { parse: ANSWERS.none, blob });
+    } finally {
+      await this.release(); // what was known of the token is not true any more
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
-    await Promise.all([this.#host?.[Symbol.asyncDispose](), this.#further[Symbol.asyncDispose]()]);
+    await Promise.all([this.#host?.[Symbol.asyncDispose](), this.further[Symbol.asyncDispose]()]);
   }
 
   async #attach(): Promise<void> {
@@ -173,10 +213,13 @@ export class TokenConnection implements AsyncDisposable {
     if (this.#failure !== undefined && this.#failure.until > performance.now()) throw this.#failure.error;
     try {
       const host = await this.#liveHost();
-      const facts = await this.#findToken(host);
+      const facts = await this.#findToken(host, 'initialised');
       const { slotId, serial, label } = facts;
-      const { value: state } = await host.request({ op: 'attach', slotId, serial, label }, { parse: ANSWERS.state });
-      const attached: AttachedToken = { host, facts, state };
+      const profile = this.#options.profile ?? profileOf(this.#library ?? NO_FACTS);
+      const attach = { op: 'attach', slotId, serial, label, profile } as const;
+      const { value } = await host.request(attach, { parse: ANSWERS.attached });
+      const { mechanisms, ...state } = value;
+      const attached: AttachedToken = { host, facts, profile, mechanisms, state };
       host.serve({
         requests: this.#requests,
         isOpen: () => isOpen(attached),
@@ -185,24 +228,28 @@ export class TokenConnection implements AsyncDisposable {
         },
       });
       this.#attached = attached;
+      this.#last = attached;
       this.#failure = undefined;
+      this.#isReleased = false;
     } catch (error) {
       this.#failure = { error, until: performance.now() + RETRY_AFTER_MS };
       throw error;
     }
     this.#options.onEvent(`token ${this.name} attached`);
-    if (this.#options.pinFile !== undefined) await this.login().catch(() => undefined); // told by `pinProblem`
+    if (this.#attached !== undefined) await this.#options.onAttached?.(this.#attached);
   }
 
   async #liveHost(): Promise<TokenHost> {
+    await this.#flights.idle('release');
     if (this.#host?.isAlive) return this.#host;
     if (this.#host !== undefined) await this.#backOff();
-    const { uri, operationTimeoutMs, env, entry } = this.#options;
+    const { uri, operationTimeoutMs, env, entry, libraryParameters: parameters } = this.#options;
     const host = new TokenHost({ name: this.name, operationTimeoutMs, env, entry });
     this.#host = host;
     this.#startedAt = performance.now();
     try {
-      await host.request({ op: 'load', modulePath: uri.modulePath }, { parse: ANSWERS.none });
+      const load = { op: 'load', modulePath: uri.modulePath, parameters } as const;
+      this.#library = (await host.request(load, { parse: ANSWERS.library })).value;
     } catch (error) {
       // Half-loaded is not a state to go on from.
       host.kill(error instanceof SignetError ? error : new SignetError('UNAVAILABLE', 'the module does not load'));
@@ -225,10 +272,13 @@ export class TokenConnection implements AsyncDisposable {
     });
   }
 
-  async #findToken(host: TokenHost): Promise<TokenFacts> {
+  async #findToken(host: TokenHost, which: 'initialised' | 'also blank'): Promise<TokenFacts> {
+    const { token: _, ...unlabelled } = this.#options.uri;
     for (const fresh of [false, true]) {
       const { value: tokens } = await host.request({ op: 'tokens', fresh }, { parse: ANSWERS.tokens });
-      const [match, ...others] = tokens.filter((token) => matches(this.#options.uri, token));
+      const initialised = tokens.filter((token) => isInitialised(token) && matches(this.#options.uri, token));
+      const blank = tokens.filter((token) => !isInitialised(token) && matches(unlabelled, token));
+      const [match, ...others] = which === 'initialised' || initialised.length > 0 ? initialised : blank;
       if (others.length > 0) {
         throw new SignetError('CONFIGURATION', `${others.length + 1} tokens match ${this.name}`, {
           hint: 'add token= or serial= to the URI',
@@ -240,63 +290,9 @@ export class TokenConnection implements AsyncDisposable {
       hint: `plug it in, or list the tokens with: pkcs11-tool --module ${this.#options.uri.modulePath} -L`,
     });
   }
-
-  async #loginFromFile(attached: AttachedToken): Promise<void> {
-    try {
-      const { pinFile } = this.#options;
-      if (pinFile === undefined) {
-        throw new SignetError('PIN_REQUIRED', `${this.name} needs its PIN`, {
-          hint: 'unlock one of its keys, or add pin-source=file:… to the URI',
-        });
-      }
-      const { value: state } = await attached.host.request({ op: 'state' }, { parse: ANSWERS.state });
-      attached.state = state;
-      if (isOpen(attached)) return;
-      if ((state.flags & CKF_TOKEN.USER_PIN_FINAL_TRY) !== 0) {
-        throw new SignetError('PIN_REQUIRED', `one PIN try is left on ${this.name}: it is not spent unattended`, {
-          hint: 'unlock one of its keys by hand',
-          retriesLeft: 1,
-        });
-      }
-      const { pin, outcome } = await pinFile.read();
-      try {
-        attached.state = await this.#tryPin(attached, pin.bytes());
-        outcome('accepted');
-        this.#isFileAccepted = true;
-        this.#further.tend();
-      } catch (error) {
-        const result = outcomeOf(error);
-        if (result !== undefined) outcome(result);
-        this.#isFileAccepted = false;
-        throw error;
-      } finally {
-        pin.dispose();
-      }
-      this.#pinProblem = undefined;
-    } catch (error) {
-      if (error instanceof SignetError && isAboutPin(error)) this.#pinProblem = error;
-      throw error;
-    }
-  }
-
-  /** For further hosts, which must not be the first to try a PIN. */
-  #readAcceptedPin(): ReturnType<PinFile['read']> {
-    const { pinFile } = this.#options;
-    if (pinFile !== undefined && this.#isFileAccepted) return pinFile.read();
-    throw new SignetError('PIN_REQUIRED', `${this.name} has not taken its PIN yet`);
-  }
-
-  async #tryPin(attached: AttachedToken, pin: Uint8Array): Promise<TokenState> {
-    if ((attached.state.flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) {
-      throw new SignetError('PIN_LOCKED', `the PIN of ${this.name} is locked`, {
-        hint: 'unblock it with the SO PIN or PUK',
-        retriesLeft: 0,
-      });
-    }
-    const { value } = await attached.host.request({ op: 'login' }, { parse: ANSWERS.state, blob: pin });
-    return value;
-  }
 }
+
+const NO_FACTS: LibraryFacts = { manufacturer: '', description: '' };
 
 function isGone({ cancelled }: SignContext): boolean {
   return cancelled ?? false;
@@ -307,15 +303,8 @@ export function isOpen({ state }: AttachedToken): boolean {
   return state.loggedIn || (state.flags & CKF_TOKEN.LOGIN_REQUIRED) === 0;
 }
 
-function isAboutPin(error: SignetError): boolean {
-  return ['PIN_REQUIRED', 'PIN_INCORRECT', 'PIN_LOCKED', 'CONFIGURATION'].includes(error.code);
-}
-
-/** @returns Undefined if the PIN may or may not have been tried. */
-function outcomeOf(error: unknown): 'refused' | 'not tried' | undefined {
-  if (!(error instanceof SignetError)) return undefined;
-  if (error.code === 'PIN_INCORRECT') return 'refused';
-  return error.code === 'PIN_LOCKED' || error.code === 'OVERLOADED' ? 'not tried' : undefined;
+function isInitialised({ flags }: TokenFacts): boolean {
+  return (flags & CKF_TOKEN.TOKEN_INITIALIZED) !== 0;
 }
 
 function matches(uri: Pkcs11Uri, token: TokenFacts): boolean {
@@ -328,6 +317,5 @@ function matches(uri: Pkcs11Uri, token: TokenFacts): boolean {
     [uri.slotDescription, token.slotDescription],
     [uri.slotManufacturer, token.slotManufacturer],
   ];
-  if ((token.flags & CKF_TOKEN.TOKEN_INITIALIZED) === 0) return false;
   return wanted.every(([want, have]) => want === undefined || want === have);
 }

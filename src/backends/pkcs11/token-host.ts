@@ -8,6 +8,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { SignetError } from '../../errors.ts';
+import { moduleEnvironment } from './child-environment.ts';
 import { encodeFrame, type Frame, FrameReader, type HostRequest, parseReply } from './host-protocol.ts';
 import {
   errorOf,
@@ -43,8 +44,6 @@ const END_MS = 1000;
 /** Between the end of the socket and that of the process, milliseconds. */
 const CLOSED_MS = 100;
 const SOCKET_INDEX = 3;
-/** What the daemon's environment holds that is not the module's business, or would change how Node runs. */
-const WITHHELD = /^(NODE_|NOTARY_|DOCKER_CONTENT_TRUST_|LISTEN_|CREDENTIALS_DIRECTORY$)/;
 
 export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
   readonly #name: string;
@@ -70,7 +69,7 @@ export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
     this.#name = options.name;
     this.#operationTimeoutMs = options.operationTimeoutMs;
     const entry = options.entry ?? fileURLToPath(new URL('./host.js', import.meta.url));
-    const env = Object.fromEntries(Object.entries(options.env).filter(([name]) => !WITHHELD.test(name)));
+    const env = moduleEnvironment(options.env);
     // Not `fork`, which would hand down the flags that the daemon was started with. The fourth descriptor is a
     // socketpair. Output is dropped: modules write traces, with PINs in them.
     this.#child = spawn(process.execPath, [entry], { env, stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });

@@ -15,7 +15,7 @@ const { pbkdf2Sync } = require('node:crypto');
 const { setPriority } = require('node:os');
 const { parentPort } = require('node:worker_threads');
 if (process.platform === 'linux') {
-  try { setPriority(10); } catch {} // not allowed: slower for the others, no reason to fail
+  try { setPriority(5); } catch {} // not allowed: slower for the others, no reason to fail
 }
 parentPort.on('message', ({ shared, passphraseBytes, salt, iterations, keyBytes }) => {
   const view = new Uint8Array(shared);

@@ -17,8 +17,8 @@ export class MysqlDatabase extends ServerDatabase<MysqlSession> {
     super({
       location: source.location,
       connect: () =>
-        connectToFirst(source.endpoints, (endpoint) =>
-          MysqlSession.open(source, endpoint, { statementTimeoutMs, connectTimeoutMs }),
+        connectToFirst(source.endpoints, connectTimeoutMs, (endpoint, timeoutMs) =>
+          MysqlSession.open(source, endpoint, { statementTimeoutMs, connectTimeoutMs: timeoutMs }),
         ),
       maxConnections: options.maxConnections,
       statementTimeoutMs,

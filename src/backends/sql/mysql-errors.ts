@@ -6,7 +6,8 @@ import { isCertificateError, PROBLEM, type Problem, sqlError } from './native-er
 const PROBLEM_OF_NUMBER: ReadonlyMap<number, Problem> = new Map<number, Problem>([
   ...pairs([1044, 1045, 1130, 1251, 1698, 1820, 1862, 3118, 3955], PROBLEM.credentials),
   ...pairs([1049], PROBLEM.noDatabase),
-  ...pairs([1054, 1146], PROBLEM.noTable),
+  ...pairs([1054], PROBLEM.noColumn),
+  ...pairs([1146], PROBLEM.noTable),
   ...pairs([1142, 1143, 1227, 1370], PROBLEM.rights),
   ...pairs([1193, 1231, 1232, 1238], {
     code: 'CONFIGURATION',

@@ -15,7 +15,12 @@ export const PROBLEM = {
     hint: 'check user and password in storage.db_url',
   },
   noDatabase: { code: 'CONFIGURATION', text: 'no such database', hint: 'check the name in storage.db_url' },
-  noTable: { code: 'CONFIGURATION', text: 'a table or column is missing' },
+  noTable: { code: 'CONFIGURATION', text: 'a table is missing' },
+  noColumn: {
+    code: 'CONFIGURATION',
+    text: 'a column is missing',
+    hint: "check the database in storage.db_url, and run notary-signer's own migrations: -migrate changes no columns",
+  },
   rights: { code: 'CONFIGURATION', text: 'the user lacks a right', hint: 'grant it ALL on the database' },
   tls: {
     code: 'CONFIGURATION',

@@ -18,8 +18,8 @@ export class PostgresDatabase extends ServerDatabase<PostgresSession> {
     const connectTimeoutMs = options.connectTimeoutMs ?? source.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS;
     const names = new PreparedNames();
     const connect = () =>
-      connectToFirst(source.endpoints, (endpoint) =>
-        PostgresSession.open(source, endpoint, { statementTimeoutMs, connectTimeoutMs, names }),
+      connectToFirst(source.endpoints, connectTimeoutMs, (endpoint, timeoutMs) =>
+        PostgresSession.open(source, endpoint, { statementTimeoutMs, connectTimeoutMs: timeoutMs, names }),
       );
     super({
       location: source.location,

@@ -16,7 +16,7 @@ const PROBLEM_OF_STATE: Readonly<Record<string, Problem>> = {
   '3F000': PROBLEM.noTable,
   '40': PROBLEM.busy,
   '42501': PROBLEM.rights,
-  '42703': PROBLEM.noTable,
+  '42703': PROBLEM.noColumn,
   '42P01': PROBLEM.noTable,
   '42704': { code: 'CONFIGURATION', text: 'the server does not know a parameter' },
   '53': PROBLEM.full,

@@ -126,7 +126,8 @@ export async function checkSchema(table: KeyTable): Promise<void> {
   } catch (error) {
     if (!(error instanceof SignetError) || error.code !== 'CONFIGURATION') throw error;
     throw new SignetError('CONFIGURATION', `cannot use the table private_keys: ${error.message}`, {
-      hint: 'create it with: signetd -config FILE -migrate',
+      // A missing right or column has a remedy of its own.
+      hint: error.hint ?? 'create it with: signetd -config FILE -migrate',
       cause: error,
     });
   }

@@ -5,6 +5,7 @@ export interface ServerOptions {
   readonly maxConnections?: number;
   /** Bound of one statement, of waiting for a lock, and of waiting for a free connection. */
   readonly statementTimeoutMs?: number;
+  /** Of all servers of the data source together. */
   readonly connectTimeoutMs?: number;
 }
 

@@ -32,9 +32,10 @@ function codeOf(error: unknown): string {
 export function fromSqliteError(error: unknown, location: string): SignetError {
   if (error instanceof SignetError) return error;
   const code = codeOf(error);
-  // The general code covers both a missing table and a mistake of ours; only the text tells them apart.
-  const isMissing = code === 'SQLITE_ERROR' && /no such (?:table|column)|has no column/.test((error as Error).message);
-  if (isMissing) return sqlError(location, PROBLEM.noTable, code);
+  // The general code covers what is missing and a mistake of ours; only the text tells them apart.
+  const text = code === 'SQLITE_ERROR' ? (error as Error).message : '';
+  if (/no such table/.test(text)) return sqlError(location, PROBLEM.noTable, code);
+  if (/no such column|has no column/.test(text)) return sqlError(location, PROBLEM.noColumn, code);
   const general = code.split('_', 2).join('_');
   const problem = PROBLEM_OF_CODE[code] ?? PROBLEM_OF_CODE[general] ?? PROBLEM.statement;
   return sqlError(location, problem, code === '' ? 'unknown' : code);

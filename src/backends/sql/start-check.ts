@@ -60,15 +60,24 @@ async function checkAliases(options: StartCheckOptions, aliases: readonly string
     });
   }
   for (const alias of wrong) {
-    const message = `the passphrase of alias "${alias}" does not open its keys`;
-    const error = new SignetError('CONFIGURATION', message, { hint: `check ${variableOf(alias)}` });
+    const error = wrongPassphrase(alias, variableOf(alias));
     if (alias === defaultAlias) throw error;
     onError('keys cannot be used', error);
   }
 }
 
-/** @returns False if at least one key of the alias was tried, and none opens; damaged ones tell nothing. */
-async function opensKeys({ table, derive }: StartCheckOptions, alias: string, passphrase: Secret): Promise<boolean> {
+/**
+ * Whether a passphrase is that of an alias, as far as a few of its newest keys tell.
+ *
+ * @param derive By default on Node's thread pool.
+ * @returns False if at least one key of the alias was tried, and none opens; damaged ones tell nothing.
+ * @throws {SignetError} UNAVAILABLE
+ */
+export async function opensKeys(
+  { table, derive }: { readonly table: KeyTable; readonly derive?: DeriveKey },
+  alias: string,
+  passphrase: Secret,
+): Promise<boolean> {
   let refused = false;
   for (const row of await table.newestSealedUnder(alias, CHECKED_KEYS)) {
     try {
@@ -79,4 +88,10 @@ async function opensKeys({ table, derive }: StartCheckOptions, alias: string, pa
     }
   }
   return !refused;
+}
+
+/** @param variable The one that holds the passphrase. */
+export function wrongPassphrase(alias: string, variable: string): SignetError {
+  const message = `the passphrase of alias "${alias}" does not open its keys`;
+  return new SignetError('CONFIGURATION', message, { hint: `check ${variable}` });
 }

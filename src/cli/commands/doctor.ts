@@ -6,6 +6,7 @@ import { checkDirectory } from '../doctor/directories.ts';
 import { checkEnvironment } from '../doctor/environment.ts';
 import type { Finding } from '../doctor/finding.ts';
 import { checkKeyFiles } from '../doctor/key-files.ts';
+import { checkModules } from '../doctor/modules.ts';
 import { checkSmartCards } from '../doctor/smart-cards.ts';
 import { checkNamedTrustServer } from '../doctor/trust-server.ts';
 import type { Invocation } from '../invocation.ts';
@@ -23,6 +24,7 @@ export async function doctor(invocation: Invocation): Promise<number> {
       checkDirectory('socket directory', dirname(session.socket)),
       checkDaemon(session),
       checkSmartCards(),
+      checkModules(env),
       checkEnvironment(env),
       checkNamedTrustServer(invocation.text('server'), env),
     ])

@@ -4,7 +4,7 @@ import { SignetError } from '../../errors.ts';
 import type { AgentKey } from '../../rpc/messages.ts';
 import type { Invocation } from '../invocation.ts';
 import { findKey } from '../key-ids.ts';
-import { ownerText } from '../key-text.ts';
+import { inNotarysOrder, ownerText } from '../key-text.ts';
 import { printable, printData, printJson, printNote } from '../output.ts';
 
 export async function unlock(invocation: Invocation): Promise<undefined> {
@@ -43,7 +43,7 @@ async function chosenKeys(invocation: Invocation): Promise<readonly AgentKey[]> 
   const keys: AgentKey[] = [];
   for await (const key of (await session.agent()).listKeys(session.call)) if (key.needs_passphrase) keys.push(key);
   if (keys.length === 0) throw new SignetError('KEY_NOT_FOUND', 'no key needs a passphrase');
-  return keys;
+  return keys.sort(inNotarysOrder);
 }
 
 /** @returns Milliseconds; 0 for the daemon's own. */

@@ -3,6 +3,7 @@ import type { AgentClient } from '../../client/agent-client.ts';
 import { SignetError } from '../../errors.ts';
 import type { TokenStatusMessage } from '../../rpc/messages.ts';
 import { VERSION } from '../../version.ts';
+import { ownerText } from '../key-text.ts';
 import type { AgentSession } from '../session.ts';
 import { type Finding, findings } from './finding.ts';
 
@@ -45,12 +46,36 @@ async function checkStatus(agent: AgentClient): Promise<readonly Finding[]> {
 async function checkTokens(agent: AgentClient): Promise<readonly Finding[]> {
   const { tokens } = await agent.listTokens({ timeoutMs: TIMEOUT_MS });
   if (tokens.length === 0) return [ofTokens.note('no tokens are configured')];
-  return tokens.flatMap(checkToken);
+  return [...tokens.flatMap(checkToken), ...(await checkTokenKeys(agent))];
+}
+
+/** Where on its device a key is, and how it is guarded. */
+async function checkTokenKeys(agent: AgentClient): Promise<readonly Finding[]> {
+  const result: Finding[] = [];
+  for await (const key of agent.listKeys({ timeoutMs: TIMEOUT_MS })) {
+    if (key.device === null) continue;
+    const { serial, slot, pin_policy, touch_policy, warnings } = key.device;
+    const facts = [
+      ...(slot === '' ? [] : [`slot ${slot}`]),
+      ...(pin_policy === '' ? [] : [`PIN policy ${pin_policy}`]),
+      ...(touch_policy === '' ? [] : [`touch policy ${touch_policy}`]),
+    ];
+    const name = `the ${ownerText(key)} ${key.key_id.slice(0, 12)}`;
+    if (facts.length > 0) result.push(ofTokens.ok(`${name} is on ${serial}: ${facts.join(', ')}`));
+    for (const warning of warnings)
+      result.push(ofTokens.warning(`${name}: ${warning}`, `signet key show ${key.key_id.slice(0, 12)}`));
+  }
+  return result;
 }
 
 function checkToken(status: TokenStatusMessage): readonly Finding[] {
   const serial = status.token?.serial ?? '';
-  const name = `${status.token?.label || status.model || 'the token'}${serial === '' ? '' : ` (serial ${serial})`}`;
+  const facts = [
+    ...(serial === '' ? [] : [`serial ${serial}`]),
+    ...(status.firmware === '' ? [] : [`firmware ${status.firmware}`]),
+  ];
+  const label = status.token?.label || status.model || 'the token';
+  const name = facts.length === 0 ? label : `${label} (${facts.join(', ')})`;
   const unblock = `signet token unblock ${serial}`.trim();
   const result: Finding[] = status.warnings.map((warning) =>
     ofTokens.warning(`${name}: ${warning}`, 'read docs/tokens.md'),

@@ -69,7 +69,10 @@ export class Terminal implements Disposable {
         const take = (chunk: Buffer) => {
           for (const [index, byte] of chunk.entries()) {
             const event = editor.type(byte);
-            if (event === 'suspend') suspend(input, () => this.write(prompt));
+            if (event === 'suspend') {
+              editor.clear();
+              suspend(input, () => this.write(prompt));
+            }
             if (event === undefined || event === 'suspend') continue;
             this.#ahead = Buffer.concat([chunk.subarray(index + 1)]);
             chunk.fill(0);
@@ -142,7 +145,7 @@ class LineEditor {
         this.#removeCharacter();
         return undefined;
       case KEY.killLine:
-        while (this.#length > 0) this.#removeCharacter();
+        this.clear();
         return undefined;
       default:
         this.#append(byte);
@@ -152,6 +155,11 @@ class LineEditor {
 
   line(): Secret {
     return new Secret(Buffer.alloc(this.#length, this.#bytes.subarray(0, this.#length)));
+  }
+
+  /** Takes back the whole line. */
+  clear(): void {
+    while (this.#length > 0) this.#removeCharacter();
   }
 
   dispose(): void {

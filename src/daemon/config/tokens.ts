@@ -2,6 +2,7 @@
 import { isAbsolute, join, resolve } from 'node:path';
 import type { TokenOptions } from '../../backends/open.ts';
 import { type Pkcs11Uri, parsePkcs11Uri } from '../../backends/pkcs11/uri.ts';
+import { formatDuration, MAX_TIMER_MS, parseDuration } from '../../duration.ts';
 import { SignetError } from '../../errors.ts';
 import { isRecord } from './document.ts';
 import type { Settings } from './settings.ts';
@@ -23,25 +24,46 @@ export function readTokens(settings: Settings): readonly TokenOptions[] {
   return list.map((entry: unknown, index) => readToken(settings, `tokens[${index}]`, entry));
 }
 
+/** Keys of an entry; `uri` is the one that must be there. */
+const KEYS = ['uri', 'hosts', 'pin_cache', 'idle_release', 'library_parameters'] as const;
+const MAX_PARAMETERS = 4096;
+
 function readToken(settings: Settings, key: string, entry: unknown): TokenOptions {
+  const values = readEntry(settings, key, entry);
+  const hosts = readHosts(settings, `${key}.hosts`, values.get('hosts'));
+  const text = values.get('uri');
+  if (typeof text !== 'string') throw settings.fail(`${key}.uri`, 'not a text', FORM);
+  return {
+    ...readUri(settings, `${key}.uri`, text),
+    hosts,
+    pinCacheMs: readDuration(settings, `${key}.pin_cache`, values.get('pin_cache')) ?? 0,
+    idleReleaseMs: readDuration(settings, `${key}.idle_release`, values.get('idle_release')) || undefined,
+    libraryParameters: readParameters(settings, `${key}.library_parameters`, values.get('library_parameters')),
+  };
+}
+
+/** Names in any case, as everywhere in the file. */
+function readEntry(settings: Settings, key: string, entry: unknown): ReadonlyMap<string, unknown> {
   if (!isRecord(entry)) throw settings.fail(key, 'not an object', FORM);
   const values = new Map<string, unknown>();
   for (const [name, value] of Object.entries(entry)) {
-    const spelling = JSON.stringify(name.slice(0, 64));
-    if (!['uri', 'hosts'].includes(name.toLowerCase())) throw settings.fail(key, `unknown key ${spelling}`, FORM);
-    values.set(name.toLowerCase(), value);
+    const known = KEYS.find((candidate) => candidate === name.toLowerCase());
+    if (known === undefined) {
+      throw settings.fail(key, `unknown key ${JSON.stringify(name.slice(0, 64))}`, `use ${KEYS.join(', ')}`);
+    }
+    if (values.has(known)) {
+      throw settings.fail(
+        `${key}.${known}`,
+        'key given twice',
+        'keep one of the two: upper and lower case are the same',
+      );
+    }
+    values.set(known, value);
   }
-  const hosts = values.get('hosts') ?? 1;
-  if (typeof hosts !== 'number' || !Number.isInteger(hosts) || hosts < 1 || hosts > MAX_HOSTS) {
-    throw settings.fail(
-      `${key}.hosts`,
-      `not a number from 1 to ${MAX_HOSTS}`,
-      'leave it out for modules that need order',
-    );
-  }
-  const text = values.get('uri');
-  key += '.uri';
-  if (typeof text !== 'string') throw settings.fail(key, 'not a text', FORM);
+  return values;
+}
+
+function readUri(settings: Settings, key: string, text: string): Pick<TokenOptions, 'uri' | 'pinFile'> {
   if (/^yubikey:/i.test(text)) {
     const hint = 'name it by its module, as pkcs11:serial=12345678?module-path=…/libykcs11.so';
     throw settings.fail(key, 'yubikey: URIs are not in this version', hint);
@@ -59,9 +81,30 @@ function readToken(settings: Settings, key: string, entry: unknown): TokenOption
   }
   return {
     uri: { ...token, modulePath: resolve(settings.baseDirectory, modulePath) },
-    hosts,
     pinFile: pinSource === undefined ? undefined : pinFile(settings, key, pinSource),
   };
+}
+
+function readHosts(settings: Settings, key: string, value: unknown): number {
+  const hosts = value ?? 1;
+  if (typeof hosts === 'number' && Number.isInteger(hosts) && hosts >= 1 && hosts <= MAX_HOSTS) return hosts;
+  throw settings.fail(key, `not a number from 1 to ${MAX_HOSTS}`, 'leave it out for modules that need order');
+}
+
+function readDuration(settings: Settings, key: string, value: unknown): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  const ms = typeof value === 'string' ? parseDuration(value) : undefined;
+  if (ms !== undefined && ms <= MAX_TIMER_MS) return ms;
+  throw settings.fail(key, `not a duration from 0s to ${formatDuration(MAX_TIMER_MS)}`, 'write it as "10m" or "90s"');
+}
+
+/** What NSS calls its configuration string. Not a place for secrets, and handed to the module as it is. */
+function readParameters(settings: Settings, key: string, value: unknown): string | undefined {
+  if (value === undefined || value === null || value === '') return undefined;
+  if (typeof value !== 'string') throw settings.fail(key, 'not a text', 'write the value in double quotes');
+  if (value.length > MAX_PARAMETERS) throw settings.fail(key, `longer than ${MAX_PARAMETERS} characters`, 'shorten it');
+  if (/\p{Cc}/u.test(value)) throw settings.fail(key, 'control character in the value', 'remove it');
+  return value;
 }
 
 function parse(settings: Settings, key: string, text: string): Pkcs11Uri {

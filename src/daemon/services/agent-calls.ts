@@ -3,7 +3,7 @@ import type { handleServerStreamingCall, handleUnaryCall } from '@grpc/grpc-js';
 import type { Keyring } from '../../keyring/keyring.ts';
 import { type SignRecord, SignService } from '../../signing/sign-service.ts';
 import type { CallContext, Calls, MethodOptions } from '../calls.ts';
-import { type Interactions, patienceFor } from '../interactions.ts';
+import { INTERACTIVE_CALL_MS, type Interactions, patienceFor } from '../interactions.ts';
 import { fullStatusOf } from '../status.ts';
 import type { TrustDirectories } from '../trust-directories.ts';
 
@@ -62,6 +62,7 @@ export class AgentCalls {
     );
   }
 
+  /** Such a call may take as long as one in which a person is asked: the work comes after the last item. */
   clientStream<Item, Response>(name: string, handler: AgentHandler<AsyncIterable<Item>, Response>) {
     return this.#options.calls.clientStream(
       name,
@@ -69,7 +70,7 @@ export class AgentCalls {
         using homes = await this.#homesOf(context);
         return await handler(items, context, homes);
       },
-      OPTIONS,
+      { ...OPTIONS, patienceMs: () => INTERACTIVE_CALL_MS },
     );
   }
 

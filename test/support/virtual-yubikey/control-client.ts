@@ -11,23 +11,26 @@ interface Waiting {
 
 export class ControlConnection implements AsyncDisposable {
   readonly #socket: Socket;
+  readonly #lastWords: () => string;
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, lastWords: () => string) {
     this.#socket = socket;
+    this.#lastWords = lastWords;
     createInterface({ input: socket }).on('line', (line) => this.#settle(JSON.parse(line) as Answer));
     socket.on('error', () => {}); // `close` follows
     socket.once('close', () => {
-      for (const { reject } of this.#waiting.values()) reject(new Error('the virtual YubiKey has ended'));
+      for (const { reject } of this.#waiting.values()) reject(this.#ended());
       this.#waiting.clear();
     });
   }
 
-  static async open(path: string): Promise<ControlConnection> {
+  /** @param lastWords What the simulator has written to stderr, for the errors after its end. */
+  static async open(path: string, lastWords: () => string): Promise<ControlConnection> {
     const socket = connect(path);
     await once(socket, 'connect');
-    return new ControlConnection(socket);
+    return new ControlConnection(socket, lastWords);
   }
 
   /** @returns What the verb answers. @throws {Error} what the simulator says against it, or that it has ended */
@@ -35,7 +38,7 @@ export class ControlConnection implements AsyncDisposable {
     const id = ++this.#lastId;
     return await new Promise((resolve, reject) => {
       if (this.#socket.destroyed) {
-        reject(new Error('the virtual YubiKey has ended'));
+        reject(this.#ended());
         return;
       }
       this.#waiting.set(id, { resolve, reject });
@@ -48,6 +51,10 @@ export class ControlConnection implements AsyncDisposable {
     if (this.#socket.closed) return;
     this.#socket.destroy();
     await once(this.#socket, 'close');
+  }
+
+  #ended(): Error {
+    return new Error(`the virtual YubiKey has ended: ${this.#lastWords()}`);
   }
 
   #settle(answer: Answer): void {

@@ -64,7 +64,7 @@ export async function startVirtualYubikeys(options: VirtualYubikeysOptions = {})
         { output: /^ready$/m, timeoutMs: START_TIMEOUT_MS },
       ),
     );
-    const control = resources.use(await ControlConnection.open(join(directory, FILES.control)));
+    const control = resources.use(await ControlConnection.open(join(directory, FILES.control), () => simulator.stderr));
     const root = await readFile(join(directory, FILES.attestationRoot));
     const controls = cards.map((_, index) => new CardControl(control, index));
     return {

@@ -147,6 +147,7 @@ describe('loadConfig refuses a file', () => {
   });
 });
 
+const TOKEN = 'pkcs11:token=a?module-path=/m.so';
 const SQL = { backend: 'mysql', db_url: 'signer@/notarysigner', default_alias: 'alias1' };
 
 describe('loadConfig refuses the value', () => {
@@ -218,6 +219,15 @@ describe('loadConfig refuses the value', () => {
     [{ tokens: [{ uri: 'yubikey:serial=1' }] }, 'yubikey: URIs are not in this version', 'tokens[0].uri'],
     [{ tokens: [{ url: 'pkcs11:token=a' }] }, 'unknown key "url"', 'tokens[0]'],
     [{ tokens: [{ uri: 7 }] }, 'not a text', 'tokens[0].uri'],
+    [{ tokens: [{ uri: 'a', URI: 'b' }] }, 'key given twice', 'tokens[0].uri'],
+    [{ tokens: [{ uri: TOKEN, pin_cache: 10 }] }, 'not a duration from 0s to 576h', 'tokens[0].pin_cache'],
+    [{ tokens: [{ uri: TOKEN, idle_release: '600h' }] }, 'not a duration from 0s to 576h', 'tokens[0].idle_release'],
+    [{ tokens: [{ uri: TOKEN, library_parameters: ['x'] }] }, 'not a text', 'tokens[0].library_parameters'],
+    [
+      { tokens: [{ uri: TOKEN, library_parameters: 'a\u0000b' }] },
+      'control character in the value',
+      'tokens[0].library_parameters',
+    ],
     [
       { tokens: [{ uri: 'pkcs11:tokne=a' }] },
       'malformed pkcs11 URI: unknown attribute "tokne" in its path',

@@ -189,6 +189,7 @@ backend = "memory"
 
 describe('loadConfig with tokens', () => {
   it('reads them in order, with paths that start at the file', async () => {
+    const DEFAULTS = { pinCacheMs: 0, idleReleaseMs: undefined, libraryParameters: undefined };
     const { tokens, placement } = await load({
       tokens: [
         { uri: 'pkcs11:token=ci?module-path=/m.so&pin-source=file:/run/pin' },
@@ -200,11 +201,11 @@ describe('loadConfig with tokens', () => {
       placement: { root: ['pkcs11', 'storage'] },
     });
     expect(tokens).toEqual([
-      { uri: { token: 'ci', modulePath: '/m.so' }, hosts: 1, pinFile: '/run/pin' },
-      { uri: { serial: '1', modulePath: path('lib/m.so') }, hosts: 1, pinFile: path('pins/one') },
-      { uri: { serial: '2', modulePath: '/m.so' }, hosts: 1, pinFile: '/run/two' },
-      { uri: { serial: '3', modulePath: '/m.so' }, hosts: 4, pinFile: '/run/three' },
-      { uri: { model: 'm', modulePath: '/m.so' }, hosts: 1, pinFile: undefined },
+      { uri: { token: 'ci', modulePath: '/m.so' }, hosts: 1, pinFile: '/run/pin', ...DEFAULTS },
+      { uri: { serial: '1', modulePath: path('lib/m.so') }, hosts: 1, pinFile: path('pins/one'), ...DEFAULTS },
+      { uri: { serial: '2', modulePath: '/m.so' }, hosts: 1, pinFile: '/run/two', ...DEFAULTS },
+      { uri: { serial: '3', modulePath: '/m.so' }, hosts: 4, pinFile: '/run/three', ...DEFAULTS },
+      { uri: { model: 'm', modulePath: '/m.so' }, hosts: 1, pinFile: undefined, ...DEFAULTS },
     ]);
     expect(placement.get('root')).toEqual(['pkcs11', 'storage']);
   });

@@ -179,22 +179,12 @@ describe('an answer', () => {
     expect(stream.sent).toHaveLength(1);
   });
 
-  it.each([
-    ['1234567', false],
-    [' \t1234567\n', false],
-    ['12345678', true],
-    ['äöüß', true],
-  ])('%j as a new passphrase: long enough is %s', async (text, isLongEnough) => {
+  it.each([['1234567'], [' \t1234567\n'], ['12345678'], ['äöüß']])('%j is a new passphrase as it is', async (text) => {
     const interactions = new Interactions();
     const stream = open(interactions);
     const answer = asking(interactions, stream).newPassphrase(KEY);
     stream.reply({ prompt_id: 1, answer: 'secret', secret: Buffer.from(text) });
-    if (isLongEnough) expect(Buffer.from((await answer)?.bytes() ?? []).toString()).toBe(text);
-    else
-      await expect(answer).rejects.toMatchObject({
-        code: 'INVALID_ARGUMENT',
-        message: 'the new passphrase is too short',
-      });
+    expect(Buffer.from((await answer)?.bytes() ?? []).toString()).toBe(text);
   });
 });
 

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import type { KeyBackend, KeyGenerator, SignContext } from '../../../src/backends/backend.ts';
+import type { KeyBackend, KeyGenerator, SignContext, TokenManager } from '../../../src/backends/backend.ts';
 import { MemoryBackend } from '../../../src/backends/memory/memory-backend.ts';
 import { parseKeyId } from '../../../src/crypto/key-id.ts';
 import { Secret } from '../../../src/crypto/secret.ts';
 import { SignetError } from '../../../src/errors.ts';
 import { Keyring } from '../../../src/keyring/keyring.ts';
 import { FAKE_PUBLIC_KEY, failedBackend, fakeBackend, fakeKeyInfo } from '../../support/fake-backend.ts';
+import { fakeTokenBackend } from '../../support/fake-token-backend.ts';
 
 const CONTEXT: SignContext = { caller: 'test' };
 const KEY_ID = parseKeyId('a'.repeat(64));
@@ -211,3 +212,20 @@ describe('disposing', () => {
     expect(disposed).toEqual(['a', 'b']);
   });
 });
+
+describe('letting go of tokens', () => {
+  it('reaches every token, also after one that fails, and no other home', async () => {
+    const [one, two] = [fakeTokenBackend({ serial: '1' }), fakeTokenBackend({ serial: '2' })];
+    const failure = new SignetError('UNAVAILABLE', 'no answer');
+    const failing = fakeBackend({ name: 'pkcs11', token: { ...tokenOf(one), release: () => Promise.reject(failure) } });
+    const file = fakeBackend({ name: 'file' });
+    const keyring = keyringOf([failing, one, two, file]);
+    expect(await keyring.release()).toEqual([{ backend: failing, error: failure }, { backend: one }, { backend: two }]);
+    expect([one.state.released, two.state.released]).toEqual([1, 1]);
+  });
+});
+
+function tokenOf({ token }: KeyBackend): TokenManager {
+  if (token === undefined) throw new Error('no token');
+  return token;
+}

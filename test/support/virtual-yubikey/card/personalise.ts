@@ -21,6 +21,10 @@ export async function personalise(settings: CardSettings, attestation: Issuer, t
   const firmware = parseFirmware(settings.firmware ?? DEFAULT_FIRMWARE);
   const statistics = newStatistics();
   const { pin = FACTORY_PIN, puk = FACTORY_PUK, pinRetries, pukRetries } = settings;
+  requireRange('serial number', settings.serial, 0, 0xffff_ffff);
+  requireRange('length of the PIN', pin.length, 6, 8);
+  requireRange('length of the PUK', puk.length, 8, 8);
+  for (const retries of [pinRetries, pukRetries]) requireRange('number of tries', retries ?? 1, 1, 15);
   const state: CardState = {
     serial: settings.serial,
     firmware,
@@ -67,6 +71,10 @@ function managementKey({ managementAlgorithm, managementKey: key }: CardSettings
   const made = ManagementKey.of(managementAlgorithm ?? '3DES', Buffer.from(key, 'hex'));
   if (made === undefined) throw new TypeError('the management key is not as long as its algorithm wants it');
   return made;
+}
+
+function requireRange(what: string, value: number, from: number, to: number): void {
+  if (!Number.isInteger(value) || value < from || value > to) throw new TypeError(`no card has a ${what} of ${value}`);
 }
 
 function parseFirmware(text: string): Firmware {

@@ -34,13 +34,15 @@ export class Faults {
   /**
    * Waits as ordered.
    *
+   * @param powerLost Ends the waiting.
    * @returns The answer that was ordered instead of the card's, if any. Parts of a chain but the last are let through.
+   * @throws {Error} AbortError
    */
-  async before(apdu: Buffer): Promise<Buffer | undefined> {
+  async before(apdu: Buffer, powerLost: AbortSignal): Promise<Buffer | undefined> {
     if (isChained(apdu)) return undefined;
     const name = instructionName(apdu[1] ?? 0);
     const delayMs = (this.#delays.get('ANY') ?? 0) + (name === undefined ? 0 : (this.#delays.get(name) ?? 0));
-    if (delayMs > 0) await delay(delayMs);
+    if (delayMs > 0) await delay(delayMs, undefined, { signal: powerLost });
     const answer = this.#take(name) ?? this.#take('ANY');
     return answer === undefined ? undefined : Buffer.of(answer >> 8, answer & 0xff);
   }

@@ -18,6 +18,7 @@ export class VirtualCard {
   readonly #touch: CommandedTouch;
   readonly #faults = new Faults();
   readonly #slot: VpcdSlot;
+  #power = new AbortController();
 
   private constructor(applet: Applet, touch: CommandedTouch, port: number) {
     this.#applet = applet;
@@ -26,6 +27,8 @@ export class VirtualCard {
       atr: ATR,
       transmit: (apdu) => this.#transmit(apdu),
       onPowerLost: () => {
+        this.#power.abort();
+        this.#power = new AbortController();
         this.#touch.abandon();
         this.#applet.powerOff();
       },
@@ -51,9 +54,13 @@ export class VirtualCard {
     this.#slot.remove();
   }
 
-  async #transmit(apdu: Buffer): Promise<Buffer> {
+  async #transmit(apdu: Buffer): Promise<Buffer | undefined> {
     countApdu(this.#applet.state.statistics, apdu[1] ?? 0);
-    return (await this.#faults.before(apdu)) ?? (await this.#applet.transmit(apdu));
+    const { signal } = this.#power;
+    const ordered = await this.#faults.before(apdu, signal).catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+    });
+    return signal.aborted ? undefined : (ordered ?? (await this.#applet.transmit(apdu)));
   }
 
   /** Does what a test orders. @returns What the verb answers: see control-protocol.ts. */

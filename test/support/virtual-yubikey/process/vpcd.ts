@@ -13,8 +13,8 @@ const RECONNECT_MS = 10;
 
 export interface VpcdCard {
   readonly atr: Buffer;
-  /** Is called with one command at a time. */
-  transmit(apdu: Buffer): Promise<Buffer>;
+  /** Is called with one command at a time. Undefined when its power was lost meanwhile. */
+  transmit(apdu: Buffer): Promise<Buffer | undefined>;
   /** Power is gone, if only for a moment: the card was reset, taken out, or its reader ended. */
   onPowerLost(): void;
 }

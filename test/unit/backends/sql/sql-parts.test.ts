@@ -75,7 +75,7 @@ describe('fail-over', () => {
 
   it('takes the first that answers', async () => {
     const asked: unknown[] = [];
-    const connection = await connectToFirst(endpoints, async (endpoint) => {
+    const connection = await connectToFirst(endpoints, 1000, async (endpoint) => {
       asked.push(endpoint);
       if (asked.length === 1) throw timedOut();
       return endpoint;
@@ -84,9 +84,26 @@ describe('fail-over', () => {
     expect(asked).toEqual(endpoints);
   });
 
+  it('leaves each server its share of the time, and the share of one that fails at once to the next', async () => {
+    const given: number[] = [];
+    const ask = (silentForMs: number) =>
+      connectToFirst(endpoints, 1000, async (endpoint, timeoutMs) => {
+        given.push(timeoutMs);
+        if (endpoint === endpoints[1]) return endpoint;
+        if (silentForMs > 0) await delay(silentForMs);
+        throw timedOut();
+      });
+    await ask(500);
+    expect(given[0]).toBe(500);
+    expect(given[1]).toBeLessThanOrEqual(501);
+    await ask(0);
+    expect(given[2]).toBe(500);
+    expect(given[3]).toBeGreaterThan(500);
+  });
+
   it('tells what the first said when none answers', async () => {
     const connect = (endpoint: object) => Promise.reject(new SignetError('UNAVAILABLE', JSON.stringify(endpoint)));
-    await expect(connectToFirst(endpoints, connect)).rejects.toMatchObject({ message: '{"host":"a","port":1}' });
+    await expect(connectToFirst(endpoints, 1000, connect)).rejects.toMatchObject({ message: '{"host":"a","port":1}' });
   });
 });
 

@@ -3,6 +3,7 @@ import { Faults } from '../../../support/virtual-yubikey/process/faults.ts';
 import { encodeUevent } from '../../../support/virtual-yubikey/process/uevent.ts';
 import { FrameReader } from '../../../support/virtual-yubikey/process/vpcd.ts';
 
+const powered = new AbortController().signal;
 const hex = (text: string) => Buffer.from(text, 'hex');
 
 test('vpcd messages are found however the stream is cut', () => {
@@ -21,19 +22,28 @@ test('vpcd messages are found however the stream is cut', () => {
 test('an ordered answer replaces so many commands of its kind, and no part of a chain but the last', async () => {
   const faults = new Faults();
   faults.order('VERIFY', 0x6f00, 1);
-  expect(await faults.before(hex('00f80000'))).toBeUndefined();
-  expect(await faults.before(hex('10200080'))).toBeUndefined();
-  expect(await faults.before(hex('00200080'))).toEqual(hex('6f00'));
-  expect(await faults.before(hex('00200080'))).toBeUndefined();
+  expect(await faults.before(hex('00f80000'), powered)).toBeUndefined();
+  expect(await faults.before(hex('10200080'), powered)).toBeUndefined();
+  expect(await faults.before(hex('00200080'), powered)).toEqual(hex('6f00'));
+  expect(await faults.before(hex('00200080'), powered)).toBeUndefined();
 });
 
 test('ANY stands for every instruction, also unknown ones, until cleared', async () => {
   const faults = new Faults();
   faults.order('ANY', 0x6e00, 3);
-  expect(await faults.before(hex('00200080'))).toEqual(hex('6e00'));
-  expect(await faults.before(hex('00ee0000'))).toEqual(hex('6e00'));
+  expect(await faults.before(hex('00200080'), powered)).toEqual(hex('6e00'));
+  expect(await faults.before(hex('00ee0000'), powered)).toEqual(hex('6e00'));
   faults.clear();
-  expect(await faults.before(hex('00200080'))).toBeUndefined();
+  expect(await faults.before(hex('00200080'), powered)).toBeUndefined();
+});
+
+test('a delayed command is given up when the power is lost', async () => {
+  const faults = new Faults();
+  faults.setDelay('VERIFY', 60_000);
+  const power = new AbortController();
+  const waiting = faults.before(hex('00200080'), power.signal);
+  power.abort();
+  await expect(waiting).rejects.toMatchObject({ name: 'AbortError' });
 });
 
 test('udev events carry the hashes that libudev filters by', () => {

@@ -160,6 +160,33 @@ describe('attestation', () => {
     expect((await send('ATTEST', 0x9a, 0)).statusWord).toBe('6a80');
     expect((await send('ATTEST', 0x9c, 0)).statusWord).toBe('6a88');
   });
+
+  test('is refused when f9 holds no certificate', async () => {
+    const { send, authenticate } = await terminal({ keys: [{ slot: 0x9a }] });
+    await authenticate();
+    for (const object of ['5303700130', '5300']) {
+      await send('PUT_DATA', 0x3f, 0xff, Buffer.from(`5c035fff01${object}`, 'hex'));
+      expect((await send('ATTEST', 0x9a, 0)).statusWord).toBe('6a80');
+    }
+  });
+});
+
+test('a key that the card was making when its power was lost is not kept', async () => {
+  const { send, authenticate, applet } = await terminal();
+  await authenticate();
+  const making = send('GENERATE_ASYMMETRIC', 0, 0x9a, tlv(0xac, tlv(0x80, Buffer.of(0x11))));
+  applet.powerOff();
+  expect((await making).statusWord).toBe('6985');
+  expect(applet.state.keys.has(0x9a)).toBe(false);
+});
+
+test.each([
+  ['serial number', { serial: 2 ** 32 }],
+  ['length of the PIN', { pin: '12345' }],
+  ['length of the PUK', { puk: '1234567' }],
+  ['number of tries', { pukRetries: 16 }],
+])('there is no card with an impossible %s', async (what, settings) => {
+  await expect(terminal(settings)).rejects.toThrow(`no card has a ${what}`);
 });
 
 test('metadata tells of PIN, PUK and management key since firmware 5.3', async () => {

@@ -38,7 +38,9 @@ export async function generateAsymmetric(state: CardState, { p2, data }: Command
   const control = parseTlvs(requireTlv(parseTlvs(data), CONTROL));
   const algorithm = requireAlgorithm(state, requireTlv(control, ALGORITHM)[0]);
   const facts = readFacts(p2, control, 'generated');
+  const { session } = state;
   const pair = await generateKey(algorithm);
+  if (state.session !== session) refuse('CONDITIONS_NOT_SATISFIED'); // power was lost: nothing may change any more
   state.keys.set(p2, { ...facts, pair });
   return tlv(PUBLIC_KEY, pair.publicObjects);
 }
@@ -73,7 +75,11 @@ export function attest(state: CardState, { p1 }: CommandApdu): Buffer {
   const issuer = state.keys.get(ATTESTATION_SLOT)?.pair;
   const object = state.objects.get(SLOTS.get(ATTESTATION_SLOT)?.certificateTag ?? 0);
   if (key.origin !== 'generated' || issuer === undefined || object === undefined) refuse('WRONG_DATA');
-  return attestKey(state, p1, key, { pair: issuer, certificate: requireTlv(parseTlvs(object), CERTIFICATE) });
+  try {
+    return attestKey(state, p1, key, { pair: issuer, certificate: requireTlv(parseTlvs(object), CERTIFICATE) });
+  } catch {
+    return refuse('WRONG_DATA'); // somebody put another thing than a certificate into f9
+  }
 }
 
 /** Yubico's FF: P2 says whether the key will want a touch; data is algorithm, 9B, length, key. */

@@ -1,0 +1,33 @@
+/** What a backend for one kind of device adds to the one for any PKCS#11 token. */
+import type { Secret } from '../../crypto/secret.ts';
+import type { KeyInfo, KeyRequest, SignContext } from '../backend.ts';
+import type { ExtraAttribute, KeyFacts } from './host-protocol.ts';
+import type { AttachedToken } from './token-connection.ts';
+
+export interface TokenHooks {
+  /** Completes what the token tells about a key: role and GUN, slot, policies. @returns Undefined: not a key to use. */
+  describe?(info: KeyInfo, facts: KeyFacts): KeyInfo | undefined;
+  /** PIN tries that are left, found out without spending one. */
+  pinTriesLeft?(): Promise<number | undefined>;
+  /**
+   * The security officer's PIN (PIV's management key), where the profile says `writesAs: 'so'`. The caller disposes of it.
+   *
+   * @throws {SignetError} PIN_REQUIRED
+   */
+  writerPin?(context: SignContext): Promise<Secret>;
+  /**
+   * Where a new key goes and how it is guarded. Without it, `KeyRequest.device` is refused.
+   *
+   * @throws {SignetError} KEY_EXISTS, TOKEN_FULL, UNSUPPORTED
+   */
+  place?(request: KeyRequest, token: AttachedToken): Promise<KeyPlace>;
+  /** Where an imported key goes; undefined: its CKA_ID is Notary's key ID. */
+  importPlace?(token: AttachedToken): Promise<Uint8Array>;
+}
+
+export interface KeyPlace {
+  /** CKA_ID; undefined: Notary's key ID. */
+  readonly ckaId?: Uint8Array | undefined;
+  /** More attributes of the private half. */
+  readonly extra?: readonly ExtraAttribute[] | undefined;
+}

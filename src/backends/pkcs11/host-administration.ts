@@ -1,0 +1,59 @@
+/** What is done to a token as a whole: its PINs, and making it anew. */
+import { SignetError } from '../../errors.ts';
+import { CKU } from './constants.ts';
+import type { Cryptoki, Handle } from './cryptoki.ts';
+import type { TokenFacts } from './host-protocol.ts';
+import type { TokenSession } from './token-session.ts';
+
+/** Changes the PIN of the user or of the security officer. One try of the old one. */
+export function changePin(session: TokenSession, user: 'user' | 'so', oldPin: Buffer, newPin: Buffer): void {
+  const { cryptoki } = session;
+  const set = (handle: Handle) => {
+    try {
+      cryptoki.setPin(handle, oldPin, newPin);
+    } catch (error) {
+      throw session.pinFailure(error, 'changing the PIN', user);
+    }
+  };
+  if (user === 'so') session.asSecurityOfficer(oldPin, set);
+  else set(session.handle);
+}
+
+/** Sets the user's PIN, also one that is locked. One try of the security officer's PIN. */
+export function setUserPin(session: TokenSession, soPin: Buffer, newPin: Buffer): void {
+  session.asSecurityOfficer(soPin, (handle) => {
+    try {
+      session.cryptoki.initPin(handle, newPin);
+    } catch (error) {
+      throw session.pinFailure(error, 'setting the PIN');
+    }
+  });
+}
+
+/**
+ * Erases a token and gives it a label and a PIN. No session of this process may be open on it.
+ *
+ * @throws {SignetError} TOKEN_NOT_PRESENT, PIN_INCORRECT, and what the module says
+ */
+export function initialiseToken(
+  cryptoki: Cryptoki,
+  wanted: Pick<TokenFacts, 'slotId' | 'serial' | 'label'>,
+  newLabel: string,
+  { soPin, pin }: { readonly soPin: Buffer; readonly pin: Buffer },
+): void {
+  const slot = cryptoki.slots().find((candidate) => {
+    const { slotId, serial, label } = cryptoki.tokenFacts(candidate);
+    return slotId === wanted.slotId && serial === wanted.serial && label === wanted.label;
+  });
+  if (slot === undefined) throw new SignetError('TOKEN_NOT_PRESENT', `the token "${wanted.label}" has left its slot`);
+  cryptoki.closeAllSessions(slot);
+  cryptoki.initToken(slot, soPin, newLabel);
+  const session = cryptoki.openSession(slot);
+  cryptoki.login(session, CKU.SO, soPin);
+  try {
+    cryptoki.initPin(session, pin);
+  } finally {
+    cryptoki.logout(session);
+    cryptoki.closeSession(session);
+  }
+}

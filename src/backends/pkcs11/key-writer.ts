@@ -1,0 +1,235 @@
+/** What changes a token's keys: making, importing, removing and relabelling them, and certificates beside them. */
+import type { KeyAlgorithm } from '../../crypto/algorithms.ts';
+import { keyIdOf } from '../../crypto/key-id.ts';
+import { decodePkcs8 } from '../../crypto/private-key-info.ts';
+import { privateKeyParts } from '../../crypto/private-key-parts.ts';
+import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
+import { SignetError } from '../../errors.ts';
+import type {
+  KeyCertifier,
+  KeyGenerator,
+  KeyImporter,
+  KeyInfo,
+  KeyRelabeller,
+  KeyRemover,
+  KeyRequest,
+  SignContext,
+} from '../backend.ts';
+import { throwIfCancelled } from '../cancellation.ts';
+import { joinParts } from './blob-parts.ts';
+import { certificateParts } from './certificate-parts.ts';
+import type { KeyPlace, TokenHooks } from './hooks.ts';
+import { ANSWERS } from './host-protocol.ts';
+import type { KeyIndex, KeyRecord } from './key-index.ts';
+import { algorithmsOf, canMake, canSign, kindOf } from './key-kinds.ts';
+import { formatLabel } from './label.ts';
+import { attributesOfPublicKey } from './public-object.ts';
+import type { AttachedToken, TokenConnection } from './token-connection.ts';
+import type { TokenLogin } from './token-login.ts';
+
+export interface KeyWriterOptions {
+  readonly connection: TokenConnection;
+  readonly login: TokenLogin;
+  readonly index: KeyIndex;
+  readonly hooks: TokenHooks;
+  /** Attaches the token, for use. */
+  readonly attach: () => Promise<AttachedToken>;
+}
+
+/** Making a key may take a small device minutes; milliseconds. */
+const GENERATION_TIMEOUT_MS = 180_000;
+/** Of a token that was not seen yet. */
+const ALL_ALGORITHMS: readonly KeyAlgorithm[] = ['ecdsa', 'ed25519', 'rsa'];
+
+export class KeyWriter {
+  readonly #connection: TokenConnection;
+  readonly #login: TokenLogin;
+  readonly #index: KeyIndex;
+  readonly #hooks: TokenHooks;
+  readonly #attach: () => Promise<AttachedToken>;
+
+  readonly generator: KeyGenerator;
+
+  readonly importer: KeyImporter = {
+    import: async (pkcs8, owner, context) => {
+      const label = formatLabel(owner).toString('base64');
+      const object = decodePkcs8(pkcs8);
+      const publicKey = publicKeyOf(object);
+      const keyId = keyIdOf(publicKey);
+      const attached = await this.#attach();
+      const { profile, mechanisms } = attached;
+      if (!profile.imports.includes(publicKey.algorithm) || !canSign(publicKey, mechanisms)) {
+        throw new SignetError(
+          'UNSUPPORTED',
+          `${this.#connection.name} takes no such ${publicKey.algorithm} keys made elsewhere`,
+        );
+      }
+      using access = await this.#writeAccess(context);
+      await this.#index.refresh();
+      if (this.#index.get(keyId) !== undefined) throw new SignetError('KEY_EXISTS', `key ${keyId} exists on the token`);
+      const ckaId = (await this.#hooks.importPlace?.(attached)) ?? Buffer.from(keyId, 'hex');
+      throwIfCancelled(context);
+      const key = { ckaId: Buffer.from(ckaId).toString('base64'), label, ...encodeAttributes(publicKey) };
+      const { parts } = privateKeyParts(object);
+      const blob = joinParts([access.soPin, ...parts]);
+      try {
+        const { value } = await this.#connection.request(
+          context,
+          { op: 'import', key },
+          { parse: ANSWERS.key, blob, isChange: true },
+        );
+        return withPublicKey(this.#index.add(value));
+      } finally {
+        for (const secret of [...parts, blob]) secret.fill(0);
+      }
+    },
+  };
+
+  readonly remover: KeyRemover = {
+    remove: async (keyId, context) => {
+      const record = await this.#index.find(keyId);
+      if (record === undefined) return false;
+      await this.#attach();
+      using access = await this.#writeAccess(context, record.info);
+      throwIfCancelled(context);
+      const request = { op: 'remove', keyId, ckaId: record.ckaId } as const;
+      const { value } = await this.#connection.request(context, request, {
+        parse: ANSWERS.found,
+        blob: access.soPin,
+        isChange: true,
+      });
+      this.#index.delete(keyId);
+      return value;
+    },
+  };
+
+  readonly relabeller: KeyRelabeller = {
+    relabel: async (keyId, owner, context) => {
+      const label = formatLabel(owner).toString('base64');
+      const { ckaId, info } = await this.#index.require(keyId);
+      await this.#attach();
+      using _ = await this.#writeAccess(context, info);
+      throwIfCancelled(context);
+      const { value } = await this.#connection.request(
+        context,
+        { op: 'relabel', keyId, ckaId, label },
+        { parse: ANSWERS.key, isChange: true },
+      );
+      return this.#index.add(value).info;
+    },
+  };
+
+  readonly certifier: KeyCertifier = {
+    certificate: async (keyId, context) => {
+      const { ckaId } = await this.#index.require(keyId);
+      await this.#attach();
+      const { value, blob } = await this.#connection.request(
+        context,
+        { op: 'certificate', ckaId },
+        { parse: ANSWERS.found },
+      );
+      return value ? blob : undefined;
+    },
+    putCertificate: async (keyId, der, context) => {
+      const { ckaId, info, publicKey } = await this.#index.require(keyId);
+      const { value, subject, issuer, serialNumber } = certificateParts(der, publicKey);
+      await this.#attach();
+      using access = await this.#writeAccess(context, info);
+      throwIfCancelled(context);
+      const label = formatLabel(info).toString('base64');
+      const blob = joinParts([access.soPin, value, subject, issuer, serialNumber]);
+      await this.#connection.request(
+        context,
+        { op: 'putCertificate', ckaId, label },
+        { parse: ANSWERS.none, blob, isChange: true },
+      );
+    },
+    removeCertificate: async (keyId, context) => {
+      const { ckaId, info } = await this.#index.require(keyId);
+      await this.#attach();
+      using access = await this.#writeAccess(context, info);
+      throwIfCancelled(context);
+      const options = { parse: ANSWERS.found, blob: access.soPin, isChange: true };
+      return (await this.#connection.request(context, { op: 'removeCertificate', ckaId }, options)).value;
+    },
+  };
+
+  constructor(options: KeyWriterOptions) {
+    this.#connection = options.connection;
+    this.#login = options.login;
+    this.#index = options.index;
+    this.#hooks = options.hooks;
+    this.#attach = options.attach;
+    const { connection } = options;
+    this.generator = {
+      get algorithms() {
+        return connection.last === undefined ? ALL_ALGORITHMS : algorithmsOf(connection.last.mechanisms);
+      },
+      generate: (request, context) => this.#generate(request, context),
+    };
+  }
+
+  async #generate(request: KeyRequest, context: SignContext) {
+    const { role, gun, device } = request;
+    const label = formatLabel({ role, gun }).toString('base64');
+    const kind = kindOf(request);
+    const attached = await this.#attach();
+    if (!canMake(kind, attached.mechanisms)) {
+      throw new SignetError('UNSUPPORTED', `${this.#connection.name} makes no ${kind} keys that Signet can use`);
+    }
+    if (device !== undefined && this.#hooks.place === undefined) {
+      throw new SignetError('UNSUPPORTED', `${this.#connection.name} has no slots or policies to choose from`);
+    }
+    const { ckaId, extra }: KeyPlace = (await this.#hooks.place?.(request, attached)) ?? {};
+    using access = await this.#writeAccess(context);
+    // Not cancelled once asked for: the key would be on the token and nobody would know.
+    throwIfCancelled(context);
+    const place = ckaId === undefined ? undefined : Buffer.from(ckaId).toString('base64');
+    const { value } = await this.#connection.request(
+      context,
+      { op: 'generate', kind, label, place, extra },
+      { parse: ANSWERS.key, blob: access.soPin, timeoutMs: GENERATION_TIMEOUT_MS, isChange: true },
+    );
+    return withPublicKey(this.#index.add(value));
+  }
+
+  /** Who may write: the user, logged in now, or the security officer with the PIN that goes with the request. */
+  async #writeAccess(context: SignContext, wantedFor?: KeyInfo): Promise<WriteAccess> {
+    const { profile } = await this.#connection.attach();
+    if (profile.writesAs === 'user') {
+      (await this.#login.login(context, wantedFor))?.dispose();
+      return { soPin: new Uint8Array(0), [Symbol.dispose]: () => undefined };
+    }
+    const pin = await this.#hooks.writerPin?.(context);
+    if (pin === undefined) throw new SignetError('PIN_REQUIRED', `${this.#connection.name} needs its SO PIN`);
+    return {
+      soPin: pin.bytes(),
+      [Symbol.dispose]: () => {
+        pin.dispose();
+        this.#login.noteLoggedOut(); // the one login ends the other
+      },
+    };
+  }
+}
+
+interface WriteAccess extends Disposable {
+  /** No bytes: the user writes. */
+  readonly soPin: Uint8Array;
+}
+
+function withPublicKey({ info, publicKey }: KeyRecord): KeyInfo & { readonly publicKey: PublicKey } {
+  return { ...info, publicKey };
+}
+
+function encodeAttributes(key: PublicKey) {
+  const { keyType, ecParams, ecPoint, modulus, publicExponent } = attributesOfPublicKey(key);
+  const base64 = (bytes: Uint8Array | undefined) =>
+    bytes === undefined ? undefined : Buffer.from(bytes).toString('base64');
+  return {
+    keyType,
+    ecParams: base64(ecParams),
+    ecPoint: base64(ecPoint),
+    modulus: base64(modulus),
+    publicExponent: base64(publicExponent),
+  };
+}

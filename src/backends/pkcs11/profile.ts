@@ -1,0 +1,163 @@
+/**
+ * What is special about each PKCS#11 module: data only, so that it crosses to the token host. docs/tokens.md publishes the
+ * table. A module that is in no row gets `GENERIC`, which asks for everything the standard has.
+ */
+import { basename } from 'node:path';
+import type { KeyAlgorithm } from '../../crypto/algorithms.ts';
+
+/** Attributes of a template that some modules refuse. */
+export type OptionalAttribute =
+  | 'VERIFY'
+  | 'PRIVATE'
+  | 'SENSITIVE'
+  | 'EXTRACTABLE'
+  | 'SIGN'
+  | 'DECRYPT'
+  | 'UNWRAP'
+  | 'DERIVE'
+  | 'LABEL';
+
+export interface ModuleProfile {
+  /** As in docs/tokens.md. */
+  readonly name: string;
+  /** CKA_ID of a key: any bytes, changed after generation to Notary's key ID; or a place that the caller names. */
+  readonly ckaId: 'free' | 'place';
+  /** Whether CKA_LABEL keeps what is written to it, and so role and GUN. */
+  readonly keepsLabels: boolean;
+  /** Left out of the templates of C_GenerateKeyPair. */
+  readonly refusedAtGeneration: readonly OptionalAttribute[];
+  /** Left out of the templates of C_CreateObject. */
+  readonly refusedAtImport: readonly OptionalAttribute[];
+  /** Algorithms that C_CreateObject takes. */
+  readonly imports: readonly KeyAlgorithm[];
+  /** Whether C_CreateObject takes the public half too; otherwise the module makes it by itself. */
+  readonly importsPublicHalf: boolean;
+  /** Who may write to the token: the user, or the security officer (PIV's management key). */
+  readonly writesAs: 'user' | 'so';
+  /** Whether X.509 certificates can be stored. */
+  readonly storesCertificates: boolean;
+  /** Whether the token's flags tell that PIN tries are few, one, or none. Where not, triesLeft is not known. */
+  readonly tellsTries: boolean;
+  /** Wrong PINs until the token locks; undefined where it never does. For people. */
+  readonly locksAfter: string | undefined;
+  /** Whether several processes may use one token at a time without breaking each other's operations. */
+  readonly sharesToken: boolean;
+  /** Whether CKR_USER_NOT_LOGGED_IN from a login that holds means a touch that did not come. */
+  readonly hasTouch: boolean;
+  /** Sessions that one process may open; undefined: no limit known. */
+  readonly maxSessions: number | undefined;
+  /** Whether C_Initialize wants `library_parameters`. */
+  readonly wantsParameters: boolean;
+  /** Whether the module leaves things behind in its device if it ends without C_Finalize. */
+  readonly wantsFinalize: boolean;
+}
+
+export const GENERIC: ModuleProfile = {
+  name: 'generic',
+  ckaId: 'free',
+  keepsLabels: true,
+  refusedAtGeneration: [],
+  refusedAtImport: [],
+  imports: ['ecdsa', 'ed25519', 'rsa'],
+  importsPublicHalf: true,
+  writesAs: 'user',
+  storesCertificates: true,
+  tellsTries: true,
+  locksAfter: 'unknown',
+  sharesToken: false,
+  hasTouch: false,
+  maxSessions: undefined,
+  wantsParameters: false,
+  wantsFinalize: false,
+};
+
+/** What a module says about itself (CK_INFO, trimmed). */
+export interface LibraryFacts {
+  readonly manufacturer: string;
+  readonly description: string;
+}
+
+interface ProfileRow extends ModuleProfile {
+  /** The library's file, for what must be known before the module can be asked. */
+  readonly file: RegExp;
+  /** CK_INFO manufacturerID. */
+  readonly manufacturer: RegExp;
+}
+
+/** First match wins. */
+const ROWS: readonly ProfileRow[] = [
+  {
+    ...GENERIC,
+    name: 'softhsm',
+    file: /^libsofthsm2?\.so/,
+    manufacturer: /^SoftHSM/,
+    locksAfter: undefined,
+    sharesToken: true,
+  },
+  {
+    ...GENERIC,
+    name: 'nss',
+    file: /^libsoftokn3\.so/,
+    manufacturer: /^Mozilla Foundation/,
+    imports: ['ecdsa', 'rsa'],
+    tellsTries: false,
+    locksAfter: undefined,
+    sharesToken: true,
+    wantsParameters: true,
+  },
+  {
+    ...GENERIC,
+    name: 'tpm2',
+    file: /^libtpm2_pkcs11\.so/,
+    manufacturer: /^tpm2-software/,
+    refusedAtGeneration: ['VERIFY'], // it takes that and DECRYPT=false for a contradiction
+    imports: [],
+    tellsTries: false,
+    locksAfter: 'as the TPM is set (dictionary attack lock-out), often 3 to 32',
+    maxSessions: 1024,
+    wantsFinalize: true,
+  },
+  {
+    ...GENERIC,
+    name: 'p11-kit',
+    file: /^(p11-kit-(client|proxy)|libp11-kit)\.so/,
+    manufacturer: /^PKCS#11 Kit/,
+    locksAfter: 'as the module behind it',
+  },
+  {
+    ...GENERIC,
+    name: 'opensc',
+    file: /^(onepin-)?opensc-pkcs11\.so/,
+    manufacturer: /^OpenSC/,
+    locksAfter: '3 on most cards',
+  },
+  {
+    ...GENERIC,
+    name: 'ykcs11',
+    file: /^libykcs11\.so/,
+    manufacturer: /^Yubico/,
+    ckaId: 'place',
+    keepsLabels: false,
+    refusedAtGeneration: ['EXTRACTABLE'],
+    refusedAtImport: ['PRIVATE', 'EXTRACTABLE', 'SIGN', 'DECRYPT', 'UNWRAP'],
+    imports: ['ecdsa', 'rsa'],
+    importsPublicHalf: false,
+    writesAs: 'so',
+    locksAfter: '3 unless set otherwise',
+    hasTouch: true,
+    maxSessions: 16,
+  },
+];
+
+/** Every profile, in the order of the documentation. */
+export const PROFILES: readonly ModuleProfile[] = [...ROWS, GENERIC];
+
+/** By the file's name: all that is known before C_Initialize. */
+export function profileOfFile(modulePath: string): ModuleProfile {
+  return ROWS.find(({ file }) => file.test(basename(modulePath))) ?? GENERIC;
+}
+
+/** By what the module says, which holds for copies and links under any name. */
+export function profileOf({ manufacturer }: LibraryFacts): ModuleProfile {
+  return ROWS.find((row) => row.manufacturer.test(manufacturer)) ?? GENERIC;
+}

@@ -1,0 +1,387 @@
+/**
+ * Who opens the token: the PIN that is cached, a source that was configured, or a person who is asked.
+ *
+ * No PIN is tried twice, none that nobody supplied, and the last try is for a person alone. Whoever needs the token while
+ * somebody is being asked shares the answer.
+ */
+import pLimit from 'p-limit';
+import type { Secret } from '../../crypto/secret.ts';
+import { type ErrorCode, SignetError } from '../../errors.ts';
+import type { Interaction, KeyInfo, SignContext, TokenIdentity } from '../backend.ts';
+import { cancelled, unlessAborted } from '../cancellation.ts';
+import { SingleFlight } from '../single-flight.ts';
+import { CKF_TOKEN } from './constants.ts';
+import { ANSWERS, type TokenState } from './host-protocol.ts';
+import { PinCache } from './pin-cache.ts';
+import { PinMemory, type PinTry } from './pin-memory.ts';
+import { type PinSourceOptions, pinSourcesOf } from './pin-source.ts';
+import { type AttachedToken, isOpen, type TokenConnection } from './token-connection.ts';
+
+export interface TokenLoginOptions extends PinSourceOptions {
+  /** `pkcs11` or `yubikey`, as people know it. */
+  readonly backendName: string;
+  /** Where it is remembered which PINs were refused; undefined: in this process only. */
+  readonly stateDirectory?: string | undefined;
+  /** How long a person's PIN is kept in memory, milliseconds; 0: not beyond the call that it was given for. */
+  readonly pinCacheMs?: number | undefined;
+  readonly pinTriesLeft?: (() => Promise<number | undefined>) | undefined;
+}
+
+/** The key that a PIN is wanted for; undefined for the token as a whole. */
+export type WantedFor = Pick<KeyInfo, 'keyId' | 'role' | 'gun'> | undefined;
+
+/** A PIN for one operation. The caller disposes of `pin` and tells the outcome. */
+export interface OperationPin {
+  readonly pin: Secret;
+  readonly outcome: PinTry;
+}
+
+/** There is no PIN to try, which is no failure of anything. */
+class NoPin extends SignetError {}
+
+const NO_OUTCOME: PinTry = {
+  accepted: async () => undefined,
+  refused: async () => undefined,
+  notTried: async () => undefined,
+};
+
+export class TokenLogin {
+  readonly #connection: TokenConnection;
+  readonly #options: TokenLoginOptions;
+  readonly #flights = new SingleFlight<'login', void>();
+  readonly #cache: PinCache;
+  readonly #memories = new Map<string, PinMemory>();
+  /** A person is being asked; resolves with the token open. */
+  #question: Promise<void> | undefined;
+  #problem: SignetError | undefined;
+  /** Whether the token took a PIN that nobody was asked for, at the last try. */
+  #isUnattended = false;
+  readonly #furtherTurn = pLimit(1);
+
+  constructor(connection: TokenConnection, options: TokenLoginOptions) {
+    this.#connection = connection;
+    this.#options = options;
+    this.#cache = new PinCache(options.pinCacheMs ?? 0);
+  }
+
+  /** Why the configured PIN is of no use, since the last try. */
+  get problem(): SignetError | undefined {
+    return this.#problem;
+  }
+
+  /** How the token is named to people. */
+  identityOf({ facts: { label, serial } }: AttachedToken): TokenIdentity {
+    return { backend: this.#options.backendName, label, serial };
+  }
+
+  /**
+   * Opens the token unless it is open. Asks a person only where no other PIN is to be had.
+   *
+   * @param context Undefined: nobody can be asked.
+   * @returns The PIN that a person just gave for this very call, where there was a question. The caller disposes of it.
+   * @throws {SignetError} as `TokenConnection.attach`; PIN_REQUIRED, PIN_INCORRECT, PIN_LOCKED, CONFIGURATION, CANCELLED
+   */
+  async login(context: SignContext | undefined, wantedFor?: WantedFor): Promise<Secret | undefined> {
+    const attached = await this.#connection.attach();
+    if (isOpen(attached)) {
+      this.#connection.further.tend();
+      return undefined;
+    }
+    try {
+      await this.#flights.run('login', () => this.#loginUnattended(attached));
+      return undefined;
+    } catch (error) {
+      if (context?.interaction === undefined || !canBeAsked(error)) throw error;
+      return await this.#askTogether(attached, context.interaction, context, wantedFor);
+    }
+  }
+
+  /** At each attachment: keys can be listed in full if the token opens without a person. What fails is told by `problem`. */
+  async loginAtAttachment(attached: AttachedToken): Promise<void> {
+    if (this.#cache.isEmpty && !this.#hasSources(attached)) return;
+    await this.login(undefined).catch(() => undefined);
+  }
+
+  /** Opens the token with a PIN that a person gave. @throws {SignetError} as `login` */
+  async loginWith(pin: Secret): Promise<void> {
+    const attached = await this.#connection.attach();
+    if (isOpen(attached)) return;
+    await this.#tryPin(attached, pin.bytes());
+    await this.#noteTaken(attached, pin);
+  }
+
+  /** Opens the token at one of its further hosts, one after the other: never the first to try a PIN. */
+  loginAt(host: TokenConnection, pin?: Uint8Array): Promise<void> {
+    return this.#furtherTurn(async () => {
+      const attached = await host.attach();
+      if (isOpen(attached)) return;
+      if (pin !== undefined) await this.#tryPin(attached, pin);
+      else if (this.#isUnattended) await this.#openUnattended(attached);
+      else throw this.#required('');
+    });
+  }
+
+  /**
+   * A PIN for one operation of a key that wants it each time (CKA_ALWAYS_AUTHENTICATE).
+   *
+   * @param given What a person gave in this very call.
+   * @throws {SignetError} as `login`
+   */
+  async pinForOperation(context: SignContext, wantedFor: WantedFor, given: Secret | undefined): Promise<OperationPin> {
+    if (given !== undefined) return { pin: given.clone(), outcome: NO_OUTCOME };
+    const attached = await this.#connection.attach();
+    try {
+      return await this.#unattendedPin(attached);
+    } catch (error) {
+      if (context.interaction === undefined || !canBeAsked(error)) throw error;
+      const pin = await this.#ask(attached, context.interaction, context, wantedFor);
+      return { pin, outcome: { ...NO_OUTCOME, accepted: () => this.#noteTaken(attached, pin) } };
+    }
+  }
+
+  /** @returns Whether it was open. */
+  async logout(): Promise<boolean> {
+    this.#cache.clear();
+    return await this.#connection.logout();
+  }
+
+  /** Drops the PIN that a person gave. */
+  forget(): void {
+    this.#cache.clear();
+  }
+
+  /** Somebody or something else ended the login: the next call opens the token again. */
+  noteLoggedOut(): void {
+    const { attached } = this.#connection;
+    if (attached !== undefined && isOpen(attached)) attached.state = { ...attached.state, loggedIn: false };
+  }
+
+  /** The PIN is another one now: sources that still have an old one are not tried any more. */
+  async notePinChanged(attached: AttachedToken, newPin: Secret): Promise<void> {
+    this.#cache.clear();
+    const identity = this.identityOf(attached);
+    for (const source of pinSourcesOf(this.#options, identity)) {
+      const sourced = await source.read().catch(() => undefined); // told when it is needed
+      if (sourced === undefined) continue;
+      try {
+        if (!Buffer.from(sourced.pin.bytes()).equals(newPin.bytes())) {
+          await this.#memoryOf(identity).outdated(source, sourced);
+        }
+      } finally {
+        sourced.pin.dispose();
+      }
+    }
+  }
+
+  /** PIN tries that are left, as far as it can be known without spending one. */
+  async triesLeft({ state: { flags } }: AttachedToken): Promise<number | undefined> {
+    if ((flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) return 0;
+    const told = await this.#options.pinTriesLeft?.();
+    return told ?? ((flags & CKF_TOKEN.USER_PIN_FINAL_TRY) === 0 ? undefined : 1);
+  }
+
+  async #loginUnattended(attached: AttachedToken): Promise<void> {
+    try {
+      attached.state = await this.#stateOf(attached);
+      if (isOpen(attached)) return;
+      this.#isUnattended = false;
+      await this.#openUnattended(attached);
+      this.#isUnattended = true;
+      this.#problem = undefined;
+      this.#connection.further.tend();
+    } catch (error) {
+      if (error instanceof SignetError && isAboutPin(error) && !(error instanceof NoPin)) this.#problem = error;
+      throw error;
+    }
+  }
+
+  async #openUnattended(attached: AttachedToken): Promise<void> {
+    const { pin, outcome } = await this.#unattendedPin(attached);
+    try {
+      await this.#tryPin(attached, pin.bytes());
+      await outcome.accepted();
+    } catch (error) {
+      await settle(outcome, error);
+      throw error;
+    } finally {
+      pin.dispose();
+    }
+  }
+
+  /** @throws {SignetError} PIN_REQUIRED if there is none; PIN_LOCKED; and what the source and its memory say */
+  async #unattendedPin(attached: AttachedToken): Promise<OperationPin> {
+    const { flags } = await this.#stateOf(attached);
+    if ((flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) throw this.#locked();
+    const cached = this.#cache.get();
+    if (cached !== undefined) {
+      if (await this.#isLastTry(flags)) throw this.#lastTry(cached);
+      return { pin: cached, outcome: { ...NO_OUTCOME, refused: async () => this.#cache.clear() } };
+    }
+    const identity = this.identityOf(attached);
+    const sources = pinSourcesOf(this.#options, identity);
+    for (const source of sources) {
+      const sourced = await source.read();
+      if (sourced === undefined) continue;
+      if (await this.#isLastTry(flags)) throw this.#lastTry(sourced.pin);
+      try {
+        // Only the first source that has one: another PIN would be another try.
+        return { pin: sourced.pin, outcome: await this.#memoryOf(identity).begin(source, sourced) };
+      } catch (error) {
+        sourced.pin.dispose();
+        throw error;
+      }
+    }
+    throw this.#required('');
+  }
+
+  #lastTry(unused: Secret): SignetError {
+    unused.dispose();
+    const what = `one PIN try is left on ${this.#connection.name}: it is not spent unattended`;
+    return new SignetError('PIN_REQUIRED', what, { hint: 'unlock one of its keys by hand', retriesLeft: 1 });
+  }
+
+  async #isLastTry(flags: number): Promise<boolean> {
+    return (flags & CKF_TOKEN.USER_PIN_FINAL_TRY) !== 0 || (await this.#options.pinTriesLeft?.()) === 1;
+  }
+
+  /** One question for all who wait. Who joins goes on asking if the one who was asked goes away. */
+  async #askTogether(
+    attached: AttachedToken,
+    interaction: Interaction,
+    context: SignContext,
+    wantedFor: WantedFor,
+  ): Promise<Secret | undefined> {
+    while (this.#question !== undefined) {
+      try {
+        await unlessAborted(this.#question, context.signal);
+        return undefined;
+      } catch (error) {
+        const isAskersEnd = error instanceof SignetError && error.code === 'CANCELLED' && !context.signal?.aborted;
+        if (!isAskersEnd) throw error;
+      }
+    }
+    if (isOpen(attached)) return undefined;
+    const asking = this.#askAndLogin(attached, interaction, context, wantedFor);
+    const question = asking.then(() => undefined);
+    this.#question = question;
+    try {
+      return await asking;
+    } finally {
+      if (this.#question === question) this.#question = undefined;
+      await question.catch(() => undefined); // whoever shares it has its outcome from the same promise
+    }
+  }
+
+  async #askAndLogin(
+    attached: AttachedToken,
+    interaction: Interaction,
+    context: SignContext,
+    wantedFor: WantedFor,
+  ): Promise<Secret> {
+    const pin = await this.#ask(attached, interaction, context, wantedFor);
+    try {
+      await this.#tryPin(attached, pin.bytes());
+      await this.#noteTaken(attached, pin);
+      return pin;
+    } catch (error) {
+      pin.dispose();
+      throw error;
+    }
+  }
+
+  async #ask(
+    attached: AttachedToken,
+    interaction: Interaction,
+    { signal }: SignContext,
+    wantedFor: WantedFor,
+  ): Promise<Secret> {
+    attached.state = await this.#stateOf(attached);
+    const triesLeft = await this.triesLeft(attached);
+    if (triesLeft === 0) throw this.#locked();
+    const token = this.identityOf(attached);
+    const question = { token, secret: 'pin', isNew: false, triesLeft, key: wantedFor } as const;
+    const pin = await interaction.pin(question, signal);
+    if (signal?.aborted) {
+      pin?.dispose();
+      throw cancelled();
+    }
+    if (pin === undefined) throw this.#required(', which was not given');
+    return pin;
+  }
+
+  async #tryPin(attached: AttachedToken, pin: Uint8Array): Promise<void> {
+    if ((attached.state.flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) throw this.#locked();
+    const login = { op: 'login' } as const;
+    const { value } = await attached.host.request(login, { parse: ANSWERS.state, blob: pin }).catch(async (error) => {
+      throw await this.#withTries(error);
+    });
+    attached.state = value;
+  }
+
+  /** Adds what the device tells about the tries that are left. */
+  async #withTries(error: unknown): Promise<unknown> {
+    if (!(error instanceof SignetError) || error.code !== 'PIN_INCORRECT' || error.retriesLeft !== undefined)
+      return error;
+    const retriesLeft = await this.#options.pinTriesLeft?.().catch(() => undefined);
+    if (retriesLeft === undefined) return error;
+    const { message, hint, cause } = error;
+    return new SignetError('PIN_INCORRECT', message, { retriesLeft, cause, ...(hint === undefined ? {} : { hint }) });
+  }
+
+  async #noteTaken(attached: AttachedToken, pin: Secret): Promise<void> {
+    this.#problem = undefined;
+    this.#cache.put(pin);
+    await this.#connection.further.loginWith(pin.bytes());
+    // A memory that cannot be written does not take back a login; it will refuse the next unattended try.
+    await this.#memoryOf(this.identityOf(attached))
+      .clear()
+      .catch(() => undefined);
+  }
+
+  async #stateOf({ host }: AttachedToken): Promise<TokenState> {
+    return (await host.request({ op: 'state' }, { parse: ANSWERS.state })).value;
+  }
+
+  #memoryOf(identity: TokenIdentity): PinMemory {
+    const key = `${identity.label}\0${identity.serial}`;
+    const memory = this.#memories.get(key) ?? new PinMemory(this.#options.stateDirectory, identity);
+    this.#memories.set(key, memory);
+    return memory;
+  }
+
+  #hasSources(attached: AttachedToken): boolean {
+    return pinSourcesOf(this.#options, this.identityOf(attached)).length > 0;
+  }
+
+  #required(more: string): SignetError {
+    return new NoPin('PIN_REQUIRED', `${this.#connection.name} needs its PIN${more}`, {
+      hint: 'unlock one of its keys, or add pin-source=file:… to the URI',
+    });
+  }
+
+  #locked(): SignetError {
+    return new SignetError('PIN_LOCKED', `the PIN of ${this.#connection.name} is locked`, {
+      hint: 'unblock it with the SO PIN or PUK',
+      retriesLeft: 0,
+    });
+  }
+}
+
+/** What a request that changes things is answered only if it was not begun. */
+const NOT_BEGUN: readonly ErrorCode[] = ['PIN_LOCKED', 'OVERLOADED', 'CANCELLED', 'DEADLINE_EXCEEDED'];
+
+/** Tells a try's outcome from the error that it ended with; none if the PIN may or may not have been tried. */
+export async function settle(outcome: PinTry, error: unknown): Promise<void> {
+  if (!(error instanceof SignetError)) return;
+  if (error.code === 'PIN_INCORRECT') await outcome.refused();
+  if (NOT_BEGUN.includes(error.code)) await outcome.notTried();
+}
+
+/** Whether a person's PIN would help. */
+function canBeAsked(error: unknown): boolean {
+  return error instanceof SignetError && (error.code === 'PIN_REQUIRED' || error.code === 'PIN_INCORRECT');
+}
+
+function isAboutPin(error: SignetError): boolean {
+  return ['PIN_REQUIRED', 'PIN_INCORRECT', 'PIN_LOCKED', 'CONFIGURATION', 'INTEGRITY'].includes(error.code);
+}

@@ -1,0 +1,165 @@
+/** PINs of a token, its state, and making it anew. Every secret comes from the person who asks for it. */
+import type { Secret } from '../../crypto/secret.ts';
+import { SignetError } from '../../errors.ts';
+import type { SignContext, TokenIdentity, TokenManager, TokenSecret, TokenStatus } from '../backend.ts';
+import { joinParts } from './blob-parts.ts';
+import { CKF_TOKEN } from './constants.ts';
+import { ANSWERS } from './host-protocol.ts';
+import { GENERIC } from './profile.ts';
+import type { AttachedToken, TokenConnection } from './token-connection.ts';
+import type { TokenLogin } from './token-login.ts';
+
+export class Pkcs11TokenManager implements TokenManager {
+  readonly #connection: TokenConnection;
+  readonly #login: TokenLogin;
+  readonly #backendName: string;
+
+  constructor(connection: TokenConnection, login: TokenLogin, backendName: string) {
+    this.#connection = connection;
+    this.#login = login;
+    this.#backendName = backendName;
+  }
+
+  async status(): Promise<TokenStatus> {
+    const last = this.#connection.last;
+    let attached: AttachedToken;
+    try {
+      attached = await this.#connection.attach();
+      attached.state = (await attached.host.request({ op: 'state' }, { parse: ANSWERS.state })).value;
+    } catch (error) {
+      if (last === undefined || !(error instanceof SignetError) || error.code !== 'TOKEN_NOT_PRESENT') throw error;
+      return { ...this.#describe(last), present: false, loggedIn: false, pinTriesLeft: undefined };
+    }
+    return { ...this.#describe(attached), pinTriesLeft: await this.#login.triesLeft(attached) };
+  }
+
+  async changePin(secret: Exclude<TokenSecret, 'management-key'>, context: SignContext): Promise<void> {
+    if (secret === 'puk') {
+      throw new SignetError('UNSUPPORTED', `${this.#connection.name} has no PUK`, {
+        hint: 'PKCS#11 tokens have an SO PIN',
+      });
+    }
+    const attached = await this.#connection.attach();
+    const triesLeft = secret === 'pin' ? await this.#login.triesLeft(attached) : soTriesLeft(attached);
+    await this.#withTwo(
+      context,
+      (ask) => ask(secret, false, triesLeft),
+      (ask) => ask(secret, true, undefined),
+      async (oldPin, newPin) => {
+        await this.#request({ op: 'changePin', user: secret === 'pin' ? 'user' : 'so' }, oldPin, newPin);
+        if (secret === 'pin') await this.#login.notePinChanged(attached, newPin);
+      },
+    );
+  }
+
+  async unblockPin(context: SignContext): Promise<void> {
+    const attached = await this.#connection.attach();
+    await this.#withTwo(
+      context,
+      (ask) => ask('so-pin', false, soTriesLeft(attached)),
+      (ask) => ask('pin', true, undefined),
+      async (soPin, newPin) => {
+        await this.#request({ op: 'setUserPin' }, soPin, newPin);
+        await this.#login.notePinChanged(attached, newPin);
+      },
+    );
+  }
+
+  async initialise(label: string, context: SignContext): Promise<void> {
+    const attached = await this.#connection.attach().catch((error: unknown) => {
+      // A blank token is no token yet.
+      if (error instanceof SignetError && error.code === 'TOKEN_NOT_PRESENT') return undefined;
+      throw error;
+    });
+    await this.#withTwo(
+      context,
+      (ask) => ask('so-pin', attached === undefined, attached && soTriesLeft(attached)),
+      (ask) => ask('pin', true, undefined),
+      async (soPin, pin) => {
+        const blob = joinParts([soPin.bytes(), pin.bytes()]);
+        try {
+          await this.#connection.initialise(label, blob);
+        } finally {
+          blob.fill(0);
+        }
+        this.#login.forget();
+      },
+    );
+  }
+
+  async release(): Promise<void> {
+    this.#login.forget();
+    await this.#connection.release();
+  }
+
+  async #request(
+    request: { readonly op: 'changePin'; readonly user: 'user' | 'so' } | { readonly op: 'setUserPin' },
+    first: Secret,
+    second: Secret,
+  ): Promise<void> {
+    const blob = joinParts([first.bytes(), second.bytes()]);
+    try {
+      const { host } = await this.#connection.attach();
+      const { value } = await host.request(request, { parse: ANSWERS.state, blob });
+      const { attached } = this.#connection;
+      if (attached !== undefined) attached.state = value;
+    } catch (error) {
+      this.#login.noteLoggedOut(); // the security officer's login ends the user's
+      throw error;
+    } finally {
+      blob.fill(0);
+    }
+  }
+
+  async #withTwo(
+    context: SignContext,
+    first: (ask: Ask) => Promise<Secret>,
+    second: (ask: Ask) => Promise<Secret>,
+    use: (first: Secret, second: Secret) => Promise<void>,
+  ): Promise<void> {
+    const ask: Ask = async (secret, isNew, triesLeft) => {
+      const token = this.#identity();
+      const question = { token, secret, isNew, triesLeft, key: undefined };
+      const answer = await context.interaction?.pin(question, context.signal);
+      if (answer !== undefined) return answer;
+      const what = { pin: 'PIN', 'so-pin': 'SO PIN', puk: 'PUK', 'management-key': 'management key' }[secret];
+      throw new SignetError('PIN_REQUIRED', `the ${isNew ? 'new ' : ''}${what} of ${this.#connection.name} is needed`);
+    };
+    using one = await first(ask);
+    using two = await second(ask);
+    await use(one, two);
+  }
+
+  #identity(): TokenIdentity {
+    const { last } = this.#connection;
+    if (last !== undefined) return this.#login.identityOf(last);
+    return { backend: this.#backendName, label: this.#connection.name, serial: '' };
+  }
+
+  #describe({ facts, profile, state: { flags, loggedIn } }: AttachedToken): TokenStatus {
+    return {
+      identity: { backend: this.#backendName, label: facts.label, serial: facts.serial },
+      manufacturer: facts.manufacturer,
+      model: facts.model,
+      firmware: undefined,
+      modulePath: this.#connection.modulePath,
+      present: true,
+      loggedIn,
+      pinTriesLeft: undefined,
+      pukTriesLeft: undefined,
+      pinLocked: (flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0,
+      warnings: [
+        ...(profile.name === GENERIC.name ? ['this module is not one that Signet was tried with'] : []),
+        ...(profile.tellsTries ? [] : ['this module does not tell when PIN tries run out']),
+        ...((flags & CKF_TOKEN.USER_PIN_COUNT_LOW) === 0 ? [] : ['a wrong PIN was given since the last right one']),
+      ],
+    };
+  }
+}
+
+type Ask = (secret: TokenSecret, isNew: boolean, triesLeft: number | undefined) => Promise<Secret>;
+
+function soTriesLeft({ state: { flags } }: AttachedToken): number | undefined {
+  if ((flags & CKF_TOKEN.SO_PIN_LOCKED) !== 0) return 0;
+  return (flags & CKF_TOKEN.SO_PIN_FINAL_TRY) === 0 ? undefined : 1;
+}

@@ -1,0 +1,200 @@
+/**
+ * The sessions that a host has with its token: one that holds the login, one that works and is replaced when an operation
+ * in it got stuck. Knows whether the token is still there, and turns what a module throws into our errors.
+ */
+import { SignetError } from '../../errors.ts';
+import { ckrName, ckrOf, fromPkcs11Error } from './ckr.ts';
+import { CKF_TOKEN, CKU } from './constants.ts';
+import type { Cryptoki, Handle } from './cryptoki.ts';
+import type { TokenFacts, TokenState } from './host-protocol.ts';
+import type { ModuleProfile } from './profile.ts';
+import type { Template } from './template.ts';
+
+/** The token went away: the process that finds out is of no more use. */
+export class TokenLost extends SignetError {}
+
+export class TokenSession {
+  readonly cryptoki: Cryptoki;
+  readonly profile: ModuleProfile;
+  /** For messages; host.ts adds the module where it is to blame. */
+  readonly name: string;
+  readonly #slot: Handle;
+  readonly #facts: TokenFacts;
+  /** Holds the login: modules log out when the last session closes. */
+  readonly #anchor: Handle;
+  #session: Handle;
+  /** Counts what makes handles of objects worthless: logins, new sessions. */
+  #epoch = 0;
+
+  constructor(cryptoki: Cryptoki, slot: Handle, facts: TokenFacts, profile: ModuleProfile) {
+    this.cryptoki = cryptoki;
+    this.profile = profile;
+    this.name = `token "${facts.label}"`;
+    this.#slot = slot;
+    this.#facts = facts;
+    this.#anchor = cryptoki.openSession(slot);
+    this.#session = cryptoki.openSession(slot);
+  }
+
+  /** For operations on objects. */
+  get handle(): Handle {
+    return this.#session;
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Runs one operation: normalises its errors, and looks whether the token is still there after an unexpected one. */
+  run<T>(what: string, operation: () => T): T {
+    try {
+      return operation();
+    } catch (error) {
+      const normal = fromPkcs11Error(error, `${what} on ${this.name} failed`);
+      if (isExpected(normal)) throw normal;
+      if (!this.#isThere()) throw this.#lost(error);
+      this.renew();
+      throw normal;
+    }
+  }
+
+  state(): TokenState {
+    return { flags: this.look().flags, loggedIn: this.isLoggedIn };
+  }
+
+  get isLoggedIn(): boolean {
+    return this.cryptoki.isLoggedIn(this.#anchor);
+  }
+
+  /** One try of the user's PIN. @param pin Zeroed afterwards by the caller. */
+  login(pin: Uint8Array): TokenState {
+    this.#login(CKU.USER, pin);
+    return this.state();
+  }
+
+  logout(): TokenState {
+    this.cryptoki.logout(this.#anchor);
+    this.#epoch++;
+    return this.state();
+  }
+
+  /**
+   * Does something as the security officer, who and the user exclude each other: the user's login is over afterwards.
+   *
+   * @param operation Gets the session that is logged in.
+   */
+  asSecurityOfficer<T>(soPin: Uint8Array, operation: (session: Handle) => T): T {
+    this.logout();
+    this.#login(CKU.SO, soPin);
+    try {
+      return operation(this.#anchor);
+    } finally {
+      this.logout();
+    }
+  }
+
+  /** As whoever may write to this token. @param soPin Undefined: as the user, who is logged in. */
+  asWriter<T>(soPin: Uint8Array | undefined, operation: () => T): T {
+    return soPin === undefined ? operation() : this.asSecurityOfficer(soPin, operation);
+  }
+
+  /** The error for a PIN that was refused, with what the token then tells about the tries that are left. */
+  pinFailure(error: unknown, what: string, user: 'user' | 'so' = 'user'): SignetError {
+    const { flags } = this.look();
+    const [locked, last] =
+      user === 'so'
+        ? [CKF_TOKEN.SO_PIN_LOCKED, CKF_TOKEN.SO_PIN_FINAL_TRY]
+        : [CKF_TOKEN.USER_PIN_LOCKED, CKF_TOKEN.USER_PIN_FINAL_TRY];
+    const message = `${what} on ${this.name} failed`;
+    if ((flags & locked) !== 0) {
+      return new SignetError('PIN_LOCKED', `${message} (${nameOf(error)})`, { retriesLeft: 0, cause: error });
+    }
+    return fromPkcs11Error(error, message, (flags & last) === 0 ? {} : { retriesLeft: 1 });
+  }
+
+  find(objectClass: Parameters<Cryptoki['find']>[1], more: Template = []): Handle[] {
+    return this.cryptoki.find(this.#session, objectClass, more);
+  }
+
+  /** @returns No bytes if the object has no such attribute. */
+  read(object: Handle, type: number): Buffer {
+    return this.readAll(object, [type])[0] ?? Buffer.alloc(0);
+  }
+
+  /** @returns In order; undefined for what the object does not have. */
+  readAll(object: Handle, types: readonly number[]): (Buffer | undefined)[] {
+    return this.cryptoki.attributes(this.#session, object, types);
+  }
+
+  destroyQuietly(object: Handle): void {
+    try {
+      this.cryptoki.destroy(this.#session, object);
+    } catch {
+      // the error that led here is the one to tell
+    }
+  }
+
+  /** @throws {SignetError} TOKEN_NOT_PRESENT if the slot does not hold the token any more */
+  look(): TokenFacts {
+    let facts: TokenFacts;
+    try {
+      facts = this.cryptoki.tokenFacts(this.#slot);
+    } catch (error) {
+      throw this.#lost(error);
+    }
+    if (facts.serial !== this.#facts.serial || facts.label !== this.#facts.label) throw this.#lost(undefined);
+    return facts;
+  }
+
+  /** The only cure for an operation that a module keeps open. */
+  renew(): void {
+    this.#epoch++;
+    const old = this.#session;
+    try {
+      this.#session = this.cryptoki.openSession(this.#slot);
+      this.cryptoki.closeSession(old);
+    } catch {
+      // sessions are scarce or the token is failing: the next operation tells
+    }
+  }
+
+  #login(user: typeof CKU.USER | typeof CKU.SO, pin: Uint8Array): void {
+    try {
+      this.cryptoki.login(this.#anchor, user, pin);
+    } catch (error) {
+      throw this.pinFailure(error, 'login', user === CKU.SO ? 'so' : 'user');
+    }
+    this.#epoch++;
+  }
+
+  #isThere(): boolean {
+    try {
+      this.look();
+      return this.cryptoki.slots().some((slot) => slot.equals(this.#slot));
+    } catch {
+      return false;
+    }
+  }
+
+  /** A module that does not even list its slots has failed; otherwise it is the token that went. */
+  #lost(cause: unknown): TokenLost {
+    try {
+      this.cryptoki.slots();
+    } catch (error) {
+      return new TokenLost('UNAVAILABLE', `the module of ${this.name} failed (${nameOf(error)})`, { cause: error });
+    }
+    const what = `${this.name} is not there any more`;
+    return new TokenLost('TOKEN_NOT_PRESENT', cause === undefined ? what : `${what} (${nameOf(cause)})`, { cause });
+  }
+}
+
+/** Answers after which sessions and handles are as good as before. */
+function isExpected(error: SignetError): boolean {
+  if (error.cause === undefined) return true; // ours
+  return ['PIN_REQUIRED', 'PIN_INCORRECT', 'PIN_LOCKED', 'TOUCH_TIMEOUT', 'CONFIGURATION'].includes(error.code);
+}
+
+function nameOf(error: unknown): string {
+  const ckr = ckrOf(error);
+  return ckr === undefined ? 'no return value' : ckrName(ckr);
+}
