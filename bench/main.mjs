@@ -1,6 +1,7 @@
 /** The benchmarks, one table each. Nothing is asserted: machines are noisy, and only the ratios of one run mean something. */
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { benchCollection, collectionRows, nodeRows } from './collection.mjs';
 import { temporaryDirectory } from './processes.mjs';
 import { formatTable } from './report.mjs';
 import { hasNotarySigner, makeCertificate } from './servers.mjs';
@@ -14,7 +15,7 @@ import { benchToken } from './token.mjs';
  * @param {number} options.rounds
  * @param {number} options.seconds
  * @param {boolean} options.full
- * @param {'sign' | 'start' | 'sql' | 'token'} [options.only]
+ * @param {'sign' | 'start' | 'sql' | 'token' | 'collection'} [options.only]
  * @param {string} [options.json] File for the values of every round.
  */
 export async function bench({ rounds, seconds, full, only, json }) {
@@ -22,7 +23,7 @@ export async function bench({ rounds, seconds, full, only, json }) {
   const certificate = await makeCertificate(directory);
   const results = { node: process.version, cores: availableParallelism(), rounds, seconds };
   const progress = (text) => process.stderr.write(`bench: ${text}\n`);
-  const compares = only !== 'start' && only !== 'token';
+  const compares = only !== 'start' && only !== 'token' && only !== 'collection';
   const withNotarySigner = compares && (await hasNotarySigner());
   if (compares && !withNotarySigner) {
     progress('notary-signer is not installed (Debian package notary): nothing to compare with');
@@ -55,6 +56,11 @@ export async function bench({ rounds, seconds, full, only, json }) {
   if (only === 'token') {
     results.token = await benchToken({ directory, certificate, rounds, seconds, progress });
     for (const { title, columns, rows } of results.token.tables) console.log(formatTable(title, columns, rows));
+  }
+  if (only === 'collection') {
+    results.collection = await benchCollection({ directory, certificate, rounds, progress });
+    console.log(formatTable('Trusted collections', ['notary', 'signet'], collectionRows(results.collection)));
+    console.log(formatTable('In comparison', ['node -e 0'], nodeRows(results.collection)));
   }
   if (json !== undefined) await writeFile(json, `${JSON.stringify(results, undefined, 2)}\n`);
 }

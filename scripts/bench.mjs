@@ -17,6 +17,7 @@ const USAGE = `usage: npm run bench -- [--rounds N] [--seconds S] [--only PART] 
   --only PART   sign: signatures beside notary-signer; start: starts with 100 000 keys; without it, both
                 token: signatures on SoftHSM and on a slow token, fairness, recovery
                 sql: signatures, keys used once and many rows on MariaDB and PostgreSQL, beside notary-signer
+                collection: list, verify and publish beside notary, with few and with 10 000 targets
   --full        sql: 10 000 keys used once and 1 000 000 rows, rather than 2 000 and 100 000
   --json FILE   write the values of every round
 `;
@@ -30,6 +31,7 @@ const PACKAGES = [
 /** What some parts need besides. */
 const MORE_PACKAGES = {
   sql: TEST_PACKAGES.filter(({ name }) => /^(mariadb-.*|postgresql)$/.test(name)),
+  collection: TEST_PACKAGES.filter(({ name }) => name === 'notary'),
   token: TEST_PACKAGES.filter(({ name }) => ['softhsm2', 'g++'].includes(name)),
 };
 
@@ -63,8 +65,8 @@ function parse(args) {
       },
     });
     const { only } = values;
-    if (![undefined, 'sign', 'start', 'sql', 'token'].includes(only)) {
-      throw new Error('--only takes sign, start, sql or token');
+    if (![undefined, 'sign', 'start', 'sql', 'token', 'collection'].includes(only)) {
+      throw new Error('--only takes sign, start, sql, token or collection');
     }
     const [rounds, seconds] = only === 'sql' ? ['3', '1'] : ['5', '2'];
     return {

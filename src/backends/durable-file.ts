@@ -60,6 +60,27 @@ export async function replaceFileDurably(
   return replaced;
 }
 
+/**
+ * Puts several files of mode 0600 in the places of others, durably. All are written before the first gets its name, so
+ * that a full disk changes nothing; a crash may leave some of them new and some old, each whole.
+ *
+ * @param files Content by path; the last one gets its name last.
+ * @throws {SignetError} UNAVAILABLE
+ */
+export async function replaceFilesDurably(files: ReadonlyMap<string, Uint8Array>): Promise<void> {
+  const [last, ...before] = [...files].reverse();
+  if (last === undefined) return;
+  const [path, content] = last;
+  try {
+    await throughTemporary(path, content, async (temporary) => {
+      await replaceFilesDurably(new Map(before.reverse()));
+      await rename(temporary, path);
+    });
+  } catch (error) {
+    throw fromNodeError(error, `cannot write ${path}`);
+  }
+}
+
 /** @param place Gives the file, which is durable by then, its name. @throws The system's error */
 async function throughTemporary(
   path: string,

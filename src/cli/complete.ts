@@ -1,6 +1,7 @@
 /** What may follow on a command line. */
 import { resolve } from 'node:path';
 import type { CallOptions } from '../client/agent-client.ts';
+import { defaultTrustDir } from '../locations.ts';
 import type { AgentKey } from '../rpc/messages.ts';
 import { type ArgumentSpec, type CommandSpec, type Completion, type OptionSpec, optionsOf } from './command.ts';
 import { ownerText } from './key-text.ts';
@@ -88,6 +89,8 @@ async function values(
       return matching(await keyIds(session, call), current);
     case 'serial':
       return matching(await serials(session, call), current);
+    case 'gun':
+      return matching(await guns(call), current);
     default:
       return [];
   }
@@ -111,6 +114,14 @@ async function keyIds(session: AgentSession, call: CallOptions): Promise<readonl
   const keys: AgentKey[] = [];
   for await (const key of agent?.listKeys(call) ?? []) keys.push(key);
   return keys.map((key) => `${key.key_id}\t${printable(ownerText(key))}`);
+}
+
+/** Of collections that are kept here; notary's configuration is not looked at. */
+async function guns({ trustDir = defaultTrustDir(process.env) }: CallOptions): Promise<readonly string[]> {
+  const { localCollections } = await import('../repository/local-collections.ts');
+  const found: string[] = [];
+  for await (const { gun } of localCollections(trustDir)) found.push(printable(gun));
+  return found.sort();
 }
 
 async function serials(session: AgentSession, call: CallOptions): Promise<readonly string[]> {

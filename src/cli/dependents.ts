@@ -1,10 +1,10 @@
 /** Which trusted collections of a trust directory name a key: who removes it should know. */
 import { X509Certificate } from 'node:crypto';
-import { opendir } from 'node:fs/promises';
-import { basename, dirname, join, relative, sep } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { readBoundedFile } from '../backends/durable-file.ts';
 import { isKeyId, keyIdOf } from '../crypto/key-id.ts';
 import { publicKeyOf } from '../crypto/public-key.ts';
+import { localCollections } from '../repository/local-collections.ts';
 
 export interface Dependent {
   readonly gun: string;
@@ -24,10 +24,8 @@ const MAX_METADATA_BYTES = 16 * 1024 * 1024;
 export async function dependentsOf(keyId: string, location: string): Promise<readonly Dependent[]> {
   const privateDir = dirname(location);
   if (basename(privateDir) !== 'private') return [];
-  const tufDir = join(dirname(privateDir), 'tuf');
   const dependents: Dependent[] = [];
-  for await (const directory of metadataDirectories(tufDir)) {
-    const gun = relative(tufDir, dirname(directory)).split(sep).join('/');
+  for await (const { gun, directory } of localCollections(dirname(privateDir))) {
     const roles = [
       ...rolesOfRoot(await readSigned(join(directory, 'root.json')), keyId),
       ...delegationsOf(await readSigned(join(directory, 'targets.json')), keyId),
@@ -35,18 +33,6 @@ export async function dependentsOf(keyId: string, location: string): Promise<rea
     dependents.push(...roles.map((role) => ({ gun, role })));
   }
   return dependents;
-}
-
-/** `tuf/<gun>/metadata`; a GUN has any number of levels. */
-async function* metadataDirectories(directory: string): AsyncIterable<string> {
-  const entries = await opendir(directory).catch(() => undefined);
-  if (entries === undefined) return;
-  for await (const entry of entries) {
-    if (!entry.isDirectory()) continue;
-    const path = join(directory, entry.name);
-    if (entry.name === 'metadata') yield path;
-    else yield* metadataDirectories(path);
-  }
 }
 
 type Json = Readonly<Record<string, unknown>>;

@@ -8,12 +8,20 @@ import type { AgentSession } from './session.ts';
 const MIN_PREFIX = 4;
 const MAX_CANDIDATES = 5;
 
-/** @throws {SignetError} INVALID_ARGUMENT if it is no beginning of a key ID, or of several; KEY_NOT_FOUND */
-export async function findKey(session: AgentSession, text: string): Promise<AgentKey> {
-  if (isKeyId(text)) return await (await session.agent()).findKey(text, session.call);
+/**
+ * @param trustDir Where that is not the session's.
+ * @throws {SignetError} INVALID_ARGUMENT if it is no beginning of a key ID, or of several; KEY_NOT_FOUND
+ */
+export async function findKey(
+  session: AgentSession,
+  text: string,
+  trustDir: string | undefined = session.trustDir,
+): Promise<AgentKey> {
+  const call = { ...session.call, trustDir };
+  if (isKeyId(text)) return await (await session.agent()).findKey(text, call);
   const prefix = requirePrefix(text);
   const found = new Map<string, AgentKey>();
-  for await (const key of (await session.agent()).listKeys(session.call)) {
+  for await (const key of (await session.agent()).listKeys(call)) {
     if (key.key_id.startsWith(prefix)) found.set(key.key_id, key);
   }
   const [key] = found.values();

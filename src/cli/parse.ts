@@ -17,7 +17,10 @@ export interface Selection {
 }
 
 /** Options that stand before the command, as `signet -d DIR key list`, and take a value. */
-const LEADING_WITH_VALUE: ReadonlySet<string> = new Set(['-d', '--trust-dir', '--socket']);
+const LEADING_WITH_VALUE: ReadonlySet<string> = new Set([
+  ...['-d', '--trust-dir', '--socket', '-c', '--config', '-s', '--server'],
+  ...['--tlscacert', '--tlscert', '--tlskey'],
+]);
 
 /**
  * Finds the command. Options may stand before its name.
@@ -64,7 +67,7 @@ export function parseCommand(command: CommandSpec, rest: readonly string[]): Par
   );
   let parsed: { readonly positionals: readonly string[]; readonly values: OptionValues };
   try {
-    parsed = parseArgs({ args: [...rest], options, allowPositionals: true, strict: true });
+    parsed = parseArgs({ args: withNegativeNumbers(rest, specs), options, allowPositionals: true, strict: true });
   } catch (error) {
     throw new SignetError('INVALID_ARGUMENT', usageError(error, Object.keys(specs)), { hint, cause: error });
   }
@@ -75,6 +78,20 @@ export function parseCommand(command: CommandSpec, rest: readonly string[]): Par
   }
   if (parsed.values['help'] !== true) checkArguments(command, parsed.positionals, hint);
   return { args: parsed.positionals, values: parsed.values };
+}
+
+/** `--legacy -1` means what `--legacy=-1` means, as for notary; node:util takes the first for two options. */
+function withNegativeNumbers(words: readonly string[], specs: ReturnType<typeof optionsOf>): string[] {
+  const joined: string[] = [];
+  for (const word of words) {
+    const option = joined.at(-1) ?? '';
+    const [name] =
+      Object.entries(specs).find(([long, { short }]) => option === `--${long}` || option === `-${short}`) ?? [];
+    const isValue = name !== undefined && specs[name]?.value !== undefined && /^-\d+$/.test(word);
+    if (isValue) joined.splice(-1, 1, `--${name}=${word}`);
+    else joined.push(word);
+  }
+  return joined;
 }
 
 function usageError(error: unknown, names: readonly string[]): string {

@@ -31,6 +31,11 @@ export interface TrustContext {
   readonly gun: string;
   /** Against which expiry is checked. One instant for a whole update. */
   readonly now: Date;
+  /**
+   * For publishers, who are to sign anew what has expired: called for root (or its certificates), snapshot and targets
+   * roles that have, which is an error otherwise. An expired timestamp is always one: it is the server's to renew.
+   */
+  readonly onExpired?: (role: RoleName) => void;
 }
 
 /** What else a file must satisfy. */
@@ -108,8 +113,8 @@ export class TrustedMetadata {
 
   /** The root must be usable now; what was given for snapshot and targets is dropped. */
   updateTimestamp(bytes: Uint8Array, bounds: UpdateBounds = {}): Timestamp {
-    verifyUsableRoot(this.#root, this.#context.gun, this.#context.now);
-    const timestamp = this.#believe(parseTimestamp(bytes), this.#authority('timestamp'), bounds);
+    this.#tolerating('root', () => verifyUsableRoot(this.#root, this.#context.gun, this.#context.now));
+    const timestamp = this.#believe(parseTimestamp(bytes), 'timestamp', bounds);
     this.#timestamp = timestamp;
     this.#snapshot = undefined;
     this.#targets = new Map();
@@ -119,7 +124,7 @@ export class TrustedMetadata {
   /** Must be the file that the timestamp names, and name the root that is trusted. */
   updateSnapshot(bytes: Uint8Array, bounds: UpdateBounds = {}): Snapshot {
     checkFile(bytes, this.fileMeta('snapshot'), 'snapshot');
-    const snapshot = this.#believe(parseSnapshot(bytes), this.#authority('snapshot'), bounds);
+    const snapshot = this.#believe(parseSnapshot(bytes), 'snapshot', bounds);
     checkFile(this.#root.bytes, metaOf(snapshot.signed, 'root'), 'root');
     this.#snapshot = snapshot;
     this.#targets = new Map();
@@ -129,7 +134,7 @@ export class TrustedMetadata {
   /** Must be the file that the snapshot names, signed for the role by the keys that its parent gives. What is below is dropped. */
   updateTargets(role: TargetsRole, bytes: Uint8Array, bounds: UpdateBounds = {}): Targets {
     checkFile(bytes, this.fileMeta(role), role);
-    const targets = this.#believe(parseTargets(bytes, role), this.#authority(role), bounds);
+    const targets = this.#believe(parseTargets(bytes, role), role, bounds);
     for (const name of [...this.#targets.keys()]) if (name.startsWith(`${role}/`)) this.#targets.delete(name);
     this.#targets.set(role, targets);
     return targets.signed;
@@ -157,14 +162,25 @@ export class TrustedMetadata {
 
   #believe<T extends Metadata>(
     metadata: ReceivedMetadata<T>,
-    authority: RoleAuthority,
+    role: RoleName,
     { atLeastVersion = 0 }: UpdateBounds,
   ): ReceivedMetadata<T> {
-    verifySignatures(metadata, authority);
-    requireUnexpired(metadata.signed, authority.name, this.#context.now);
+    verifySignatures(metadata, this.#authority(role));
+    this.#tolerating(role, () => requireUnexpired(metadata.signed, role, this.#context.now));
     const { version } = metadata.signed;
     if (version < atLeastVersion) throw lowVersion(version, atLeastVersion);
     return metadata;
+  }
+
+  /** Checks expiry, of what was verified otherwise. */
+  #tolerating(role: RoleName, check: () => void): void {
+    const { onExpired } = this.#context;
+    try {
+      check();
+    } catch (error) {
+      if (onExpired === undefined || role === 'timestamp') throw error;
+      onExpired(role);
+    }
   }
 }
 

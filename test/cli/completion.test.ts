@@ -29,12 +29,36 @@ describe('signet complete', () => {
   });
 
   it('knows nouns, verbs and what they do', async () => {
-    expect(await names('')).toEqual(['key', 'unlock', 'lock', 'token', 'daemon', 'doctor', 'completion', 'help']);
+    expect(await names('')).toEqual([
+      ...[
+        'init',
+        'add',
+        'addhash',
+        'remove',
+        'publish',
+        'status',
+        'reset',
+        'list',
+        'lookup',
+        'verify',
+        'witness',
+        'delete',
+      ],
+      ...['delegation', 'key', 'unlock', 'lock', 'token', 'daemon', 'doctor', 'completion', 'help'],
+    ]);
     expect(await complete('daemon', 'sta')).toEqual([
       'start\tstart signetd in the background',
       'status\tshow what the running signetd serves, and which backends are up',
     ]);
     expect(await names('-d', 'somewhere', 'token', 'l')).toEqual(['list']);
+  });
+
+  it('knows the collections of a trust directory', async () => {
+    for (const gun of ['example.com/a', 'example.com/a/b']) {
+      await mkdir(join(home.path, 'other', 'tuf', gun, 'metadata'), { recursive: true });
+    }
+    expect(await names('-d', 'other', 'list', '')).toEqual(['example.com/a', 'example.com/a/b']);
+    expect(await names('list', '')).toEqual(['']);
   });
 
   it('knows options, their values, and roles', async () => {

@@ -21,10 +21,12 @@ describe("README's walk with the real notary-server", () => {
     ports.signer = await freePort();
     ports.server = await freePort();
     const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
-    blocks = [...readme.matchAll(/^```sh (setup|terminal|client)\n(.*?)^```$/gms)].map(([, kind = '', text = '']) => ({
-      kind,
-      text: text.replaceAll(DEMO, join(directory.path, 'demo')),
-    }));
+    blocks = [...readme.matchAll(/^```sh (setup|terminal|client|maintainer)\n(.*?)^```$/gms)].map(
+      ([, kind = '', text = '']) => ({
+        kind,
+        text: text.replaceAll(DEMO, join(directory.path, 'demo')),
+      }),
+    );
   });
   afterAll(async () => {
     for (const program of running.reverse()) await program.stop();
@@ -42,8 +44,8 @@ describe("README's walk with the real notary-server", () => {
   });
   const texts = (kind: string) => blocks.filter((block) => block.kind === kind).map((block) => block.text);
 
-  it('has a set-up, two servers and a client', () => {
-    expect(blocks.map(({ kind }) => kind)).toEqual(['setup', 'terminal', 'terminal', 'client']);
+  it('has a set-up, two servers and two clients', () => {
+    expect(blocks.map(({ kind }) => kind)).toEqual(['setup', 'terminal', 'terminal', 'client', 'maintainer']);
   });
 
   it('sets up', async () => {
@@ -78,5 +80,16 @@ describe("README's walk with the real notary-server", () => {
     const keys = await readdir(join(directory.path, 'demo', 'keys'));
     expect(keys.filter((name) => name.endsWith('.key'))).toHaveLength(2);
     expect(running[0]?.stderr).toMatch(/"role":"timestamp","gun":"example.com\/team\/app".*"msg":"signed"/);
+  });
+
+  it("runs signet's commands in the same terminal, and both programs list the same", async () => {
+    const [client = ''] = texts('client');
+    const [maintainer = ''] = texts('maintainer');
+    const [exported = ''] = client.split('\n');
+    const { ending, stdout, stderr } = await runProgram('sh', ['-euc', `${exported}\n${maintainer}`], options());
+    expect({ ending, stderr }).toMatchObject({ ending: 0, stderr: expect.stringContaining('new targets key') });
+    const [, bySignet, byNotary] = stdout.split(/^(?=NAME )/m);
+    expect(bySignet).toMatch(/^v1 +[0-9a-f]{64} +\d+ +targets/m);
+    expect(byNotary).toBe(bySignet);
   });
 });

@@ -4,11 +4,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CommandLineHome, commandLineHome, SIGNET } from '../support/cli.ts';
+import { type Signer, startNotarySigner } from '../support/notary.ts';
+import { type Stack, startStack } from '../support/stack.ts';
 import { runOnTerminal, type Turn } from '../support/terminal.ts';
 
 const GUIDE = fileURLToPath(new URL('../../docs/users.md', import.meta.url));
-/** The home in the guide. */
+/** The home in the guide, and its trust server. */
 const DOCUMENTED_HOME = '/home/alice';
+const DOCUMENTED_HOST = 'trust.example.com:4443';
 const PASSPHRASE = 'correct horse battery staple';
 const ID = /[0-9a-f]{64}/;
 /** ECMA-48 EL, as a pattern. */
@@ -33,6 +36,7 @@ function stepsOf(block: string): Step[] {
 }
 
 let home: CommandLineHome;
+let server: Stack<Signer>;
 /** Keys of the guide → keys of this run. */
 const actualIds = new Map<string, string>();
 
@@ -40,14 +44,20 @@ beforeAll(async () => {
   home = await commandLineHome();
   await mkdir(join(home.path, 'bin'));
   await symlink(SIGNET, join(home.path, 'bin', 'signet'));
+  server = await startStack<Signer>((directory, tls) => startNotarySigner(directory, tls));
+  await symlink(server.caFile, join(home.path, 'ca.crt'));
 });
 afterAll(async () => {
   await home[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
 });
 
-/** Words that begin a key ID of the guide → the same beginning of the key of this run. */
+const hostHere = () => new URL(server.server.url).host;
+
+/** Words that begin a key ID of the guide → the same beginning of the key of this run; its home and server likewise. */
 function commandHere(command: string): string {
-  return command.replace(/\b[0-9a-f]{7,64}\b/g, (word) => {
+  const here = command.replaceAll(DOCUMENTED_HOME, home.path).replaceAll(DOCUMENTED_HOST, hostHere());
+  return here.replace(/\b[0-9a-f]{7,64}\b/g, (word) => {
     const [, actual] = [...actualIds].find(([documented]) => documented.startsWith(word)) ?? [];
     return actual === undefined ? word : actual.slice(0, word.length);
   });
@@ -74,6 +84,7 @@ function patternOf(line: string): RegExp {
     // notary cuts long paths.
     [new RegExp(`${DOCUMENTED_HOME}\\S*/private$`), () => '\\S+/private'],
     [new RegExp(DOCUMENTED_HOME), () => escaped(home.path)],
+    [new RegExp(escaped(DOCUMENTED_HOST)), () => escaped(hostHere())],
   ];
   const any = new RegExp(varying.map(([pattern]) => `(?:${pattern.source})`).join('|'), 'g');
   const source: string[] = [];

@@ -15,6 +15,8 @@ import { temporaryDirectory } from './temp.ts';
 export interface Stack<S extends Signer> extends AsyncDisposable {
   readonly signer: S;
   readonly server: NotaryServer;
+  /** PEM of the authority that issued every certificate. */
+  readonly caFile: string;
   /** Makes a person with a home of their own. */
   client(name: string): Promise<NotaryClient>;
 }
@@ -44,6 +46,7 @@ export async function startStack<S extends Signer>(
     return {
       signer,
       server,
+      caFile,
       client: (name) => createNotaryClient(join(directory, name), { url: server.url, caFile }),
       [Symbol.asyncDispose]: () => resources[Symbol.asyncDispose](),
     };

@@ -83,6 +83,8 @@ export class TestCollection {
   snapshot: Snapshot | undefined;
   timestamp: Timestamp | undefined;
   readonly files = new Map<string, Buffer>();
+  /** The root among the files: no server has two files of one version. */
+  #signedRoot: Root | undefined;
 
   constructor(keys: TestKeys, base: Readonly<Record<BaseRole, readonly TufKey[]>>, now: Date) {
     this.keys = keys;
@@ -96,9 +98,12 @@ export class TestCollection {
     return encodeMetadata(await signMetadata(signed, { required }, this.keys.sign));
   }
 
-  /** Signs everything, and remembers the files. */
-  async publish(): Promise<Files> {
-    this.files.set('root', await this.file(this.root, rootAuthorities(this.root, undefined)));
+  /** Signs everything, and remembers the files. @param previous The root before this one, which signs it too. */
+  async publish(previous?: Root): Promise<Files> {
+    if (this.#signedRoot !== this.root) {
+      this.files.set('root', await this.file(this.root, rootAuthorities(this.root, previous)));
+      this.#signedRoot = this.root;
+    }
     for (const [role, targets] of this.targets) {
       this.files.set(role, await this.file(targets, [authorityFor(role, this.root, this.targets)]));
     }

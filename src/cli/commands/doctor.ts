@@ -8,7 +8,7 @@ import type { Finding } from '../doctor/finding.ts';
 import { checkKeyFiles } from '../doctor/key-files.ts';
 import { checkModules } from '../doctor/modules.ts';
 import { checkSmartCards } from '../doctor/smart-cards.ts';
-import { checkTrustServer, findTrustServer } from '../doctor/trust-server.ts';
+import { checkNamedTrustServer } from '../doctor/trust-server.ts';
 import type { Invocation } from '../invocation.ts';
 import { printable, printData, printJson } from '../output.ts';
 
@@ -26,7 +26,7 @@ export async function doctor(invocation: Invocation): Promise<number> {
       checkSmartCards(),
       checkModules(env),
       checkEnvironment(env),
-      findTrustServer(invocation.text('server'), env).then(checkTrustServer),
+      checkNamedTrustServer(invocation.text('server'), env),
     ])
   ).flat();
   if (invocation.json) printJson(found);

@@ -1,9 +1,10 @@
 /** The trust server: whether it answers, its certificate, and the clock, which metadata and certificates depend on. */
-import { readdir, readFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { isIP } from 'node:net';
-import { dirname, join, resolve } from 'node:path';
-import { rootCertificates, type TLSSocket } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
+import { SignetError } from '../../errors.ts';
+import { defaultClientConfig, readClientConfig } from '../../repository/client-config.ts';
+import { type NamedServer, namedServer, tlsOptions } from '../../repository/server-choice.ts';
 import { type Finding, findings } from './finding.ts';
 
 const found = findings('trust server');
@@ -15,7 +16,7 @@ const EXPIRY_NOTICE_MS = 30 * DAY_MS;
 /** Certificates and timestamps have times to the second, and networks are slow. */
 const MAX_SKEW_MS = 60_000;
 
-export interface TrustServer {
+interface TrustServer {
   readonly url: string;
   /** Where the URL comes from. */
   readonly origin: string;
@@ -23,42 +24,29 @@ export interface TrustServer {
   readonly ca: readonly string[] | undefined;
 }
 
-/** @param url Of the command line. @returns Undefined if none is named anywhere */
-export async function findTrustServer(
+/** Looks at the server that commands would ask. @param url Of the command line. */
+export async function checkNamedTrustServer(
   url: string | undefined,
   env: NodeJS.ProcessEnv,
-): Promise<TrustServer | undefined> {
-  const docker = url ?? env['DOCKER_CONTENT_TRUST_SERVER'];
-  if (docker) {
-    const origin = url === undefined ? 'DOCKER_CONTENT_TRUST_SERVER' : '--server';
-    return { url: docker, origin, ca: await dockersAuthorities(docker, env) };
-  }
-  const file = join(env['HOME'] ?? '', '.notary', 'config.json');
+): Promise<readonly Finding[]> {
   try {
-    const { remote_server: server } = JSON.parse(await readFile(file, 'utf8')) as {
-      remote_server?: { url?: unknown; root_ca?: unknown };
-    };
-    if (typeof server?.url !== 'string') return undefined;
-    const ca =
-      typeof server.root_ca === 'string' ? [await readFile(resolve(dirname(file), server.root_ca), 'utf8')] : undefined;
-    return { url: server.url, origin: file, ca };
-  } catch {
-    return undefined; // no such file, or not notary's
+    const config = await readClientConfig(undefined, env);
+    const flags = { server: url };
+    const named = namedServer(flags, config, env);
+    if (named === undefined || !URL.canParse(named.text)) return await checkTrustServer(named && withoutTls(named));
+    const { ca } = await tlsOptions(new URL(named.text), flags, config, env);
+    return await checkTrustServer({ ...withoutTls(named), ca });
+  } catch (error) {
+    if (!(error instanceof SignetError)) throw error;
+    return [found.problem(error.message, error.hint ?? `edit ${defaultClientConfig(env) ?? "notary's configuration"}`)];
   }
 }
 
-/** Every `*.crt` of `~/.docker/tls/<host:port>`, beside the public ones. */
-async function dockersAuthorities(url: string, env: NodeJS.ProcessEnv): Promise<readonly string[] | undefined> {
-  if (!URL.canParse(url)) return undefined;
-  const directory = join(env['DOCKER_CONFIG'] ?? join(env['HOME'] ?? '', '.docker'), 'tls', new URL(url).host);
-  const names = await readdir(directory).catch(() => []);
-  const own = await Promise.all(
-    names.filter((name) => name.endsWith('.crt')).map((name) => readFile(join(directory, name), 'utf8')),
-  );
-  return own.length === 0 ? undefined : [...rootCertificates, ...own];
+function withoutTls({ text, origin }: NamedServer): TrustServer {
+  return { url: text, origin, ca: undefined };
 }
 
-export async function checkTrustServer(server: TrustServer | undefined): Promise<readonly Finding[]> {
+async function checkTrustServer(server: TrustServer | undefined): Promise<readonly Finding[]> {
   if (server === undefined)
     return [found.note('no trust server is named (DOCKER_CONTENT_TRUST_SERVER, ~/.notary/config.json)')];
   const { url, origin } = server;

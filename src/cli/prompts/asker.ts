@@ -28,6 +28,11 @@ export interface SecretQuestion {
 /** Carriage return and "erase in line" (ECMA-48 EL). */
 const ERASE_LINE = '\r\u001b[K';
 
+export interface Login {
+  readonly username: string;
+  readonly password: string;
+}
+
 export class Asker implements Disposable {
   readonly #options: AskerOptions;
   readonly #progress = new ProgressDisplay('keys');
@@ -102,6 +107,15 @@ export class Asker implements Disposable {
     const answer = await terminal.readAnswer(`${question}\nType "${word}" to go ahead: `, this.#options.signal);
     if (answer?.trim() === word) return;
     throw new SignetError('CANCELLED', 'aborted, nothing was changed');
+  }
+
+  /** Name and password for a server, shown and hidden. @returns Undefined if nobody can be asked, or answers */
+  async login(server: string): Promise<Login | undefined> {
+    const terminal = this.#options.mayAsk ? this.#terminalOrNone() : undefined;
+    const username = await terminal?.readAnswer(`Log in to ${server}\nEnter username: `, this.#options.signal);
+    if (terminal === undefined || !username) return undefined;
+    using password = await terminal.readSecret('Enter password: ', this.#options.signal);
+    return password && { username, password: Buffer.from(password.bytes()).toString('utf8') };
   }
 
   /** @param total 0 when it is not known. */

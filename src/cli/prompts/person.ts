@@ -8,7 +8,7 @@ import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import { passphraseVariables } from '../../passphrase-variables.ts';
 import type { QuestionMessage, TouchMessage } from '../../rpc/messages.ts';
-import { Asker, type AskerOptions } from './asker.ts';
+import { Asker, type AskerOptions, type Login } from './asker.ts';
 import { PinAnswers } from './pins.ts';
 import type { FoundSecret, SecretSources } from './sources.ts';
 import { MIN_PASSPHRASE_BYTES, strengthOf, trimmedLength } from './strength.ts';
@@ -162,6 +162,11 @@ export class Person implements Disposable {
   endCall(): void {
     this.#asker.endProgress();
     this.#pins.endCall();
+  }
+
+  /** @see Asker.login */
+  async login(server: string): Promise<Login | undefined> {
+    return await this.#asker.login(server);
   }
 
   [Symbol.dispose](): void {

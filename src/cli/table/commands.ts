@@ -1,6 +1,9 @@
 /** Every command, in the order of `signet --help`. */
 import type { CommandSpec } from '../command.ts';
+import { COLLECTION_COMMANDS } from './collection.ts';
+import { COLLECTION_KEY_COMMANDS } from './collection-keys.ts';
 import { DAEMON_COMMANDS } from './daemon.ts';
+import { DELEGATION_COMMANDS } from './delegation.ts';
 import { KEY_COMMANDS } from './key.ts';
 import { KEY_FILE_COMMANDS } from './key-files.ts';
 import { KEY_USE_COMMANDS } from './key-use.ts';
@@ -9,7 +12,10 @@ import { TOKEN_COMMANDS } from './token.ts';
 import { UNLOCK_COMMANDS } from './unlock.ts';
 
 export const COMMANDS: readonly CommandSpec[] = [
+  ...COLLECTION_COMMANDS,
+  ...DELEGATION_COMMANDS,
   ...KEY_COMMANDS,
+  ...COLLECTION_KEY_COMMANDS,
   ...KEY_USE_COMMANDS,
   ...KEY_FILE_COMMANDS,
   ...UNLOCK_COMMANDS,

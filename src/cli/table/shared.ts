@@ -40,3 +40,44 @@ export const PLACE: Readonly<Record<string, OptionSpec>> = {
     help: 'when a YubiKey wants to be touched for this key',
   },
 };
+
+/** A trusted collection. */
+export const GUN: ArgumentSpec = { name: 'GUN', completes: 'gun' };
+
+/** Of commands that look at the notary program's configuration: its `trust_dir` counts. */
+export const NOTARY_CONFIG: Readonly<Record<string, OptionSpec>> = {
+  config: {
+    short: 'c',
+    value: 'FILE',
+    completes: 'file',
+    help: "the notary program's configuration (default: ~/.notary/config.json)",
+  },
+};
+
+/** Of commands that ask the trust server. */
+export const TRUST_SERVER: Readonly<Record<string, OptionSpec>> = {
+  server: {
+    short: 's',
+    value: 'URL',
+    help: 'the trust server (default: $DOCKER_CONTENT_TRUST_SERVER, else remote_server.url of the configuration)',
+  },
+  ...NOTARY_CONFIG,
+  tlscacert: { value: 'FILE', completes: 'file', help: 'PEM of the only CA to trust for the server' },
+  tlscert: { value: 'FILE', completes: 'file', help: 'PEM of the client certificate to show to the server' },
+  tlskey: { value: 'FILE', completes: 'file', help: 'PEM of its key' },
+};
+
+/** Of commands that stage a change. */
+export const PUBLISH: Readonly<Record<string, OptionSpec>> = {
+  publish: { short: 'p', help: 'publish at once, with everything that is staged' },
+};
+
+export const TARGET_ROLES: Readonly<Record<string, OptionSpec>> = {
+  roles: {
+    short: 'r',
+    value: 'ROLE',
+    multiple: true,
+    completes: 'role',
+    help: 'a delegation, instead of targets',
+  },
+};

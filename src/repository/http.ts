@@ -1,0 +1,183 @@
+/** Bounded HTTP requests: how much may come, how long it may take, and where a redirect may lead. */
+import { type IncomingHttpHeaders, Agent as PlainAgent, request as plainRequest } from 'node:http';
+import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
+import { SignetError } from '../errors.ts';
+
+/** As Notary's client: TLS 1.2 or later, and the system's authorities unless others are named. */
+export interface TlsOptions {
+  /** PEM. */
+  readonly ca?: readonly string[] | undefined;
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+  /** The server may show any certificate. */
+  readonly skipVerify?: boolean | undefined;
+}
+
+export interface HttpLimits {
+  /** Without a byte of traffic, milliseconds. */
+  readonly silenceMs: number;
+  /** For a whole request, milliseconds: a server that sends a byte now and then does not keep us. */
+  readonly totalMs: number;
+}
+
+const LIMITS: HttpLimits = { silenceMs: 30_000, totalMs: 5 * 60_000 };
+const MAX_REDIRECTS = 3;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 307, 308]);
+
+export interface HttpRequest {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly url: URL;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array;
+  /** Longest body of an answer. */
+  readonly maxBytes: number;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+export class HttpClient implements Disposable {
+  readonly #signal: AbortSignal;
+  readonly #limits: HttpLimits;
+  readonly #plain = new PlainAgent({ keepAlive: true });
+  readonly #tls: TlsAgent;
+
+  constructor(tls: TlsOptions, signal: AbortSignal, limits: HttpLimits = LIMITS) {
+    this.#signal = signal;
+    this.#limits = limits;
+    const { ca, cert, key, skipVerify = false } = tls;
+    this.#tls = new TlsAgent({
+      keepAlive: true,
+      minVersion: 'TLSv1.2',
+      rejectUnauthorized: !skipVerify,
+      ...(ca !== undefined && { ca: [...ca] }),
+      ...(cert !== undefined && { cert }),
+      ...(key !== undefined && { key }),
+    });
+  }
+
+  /**
+   * Follows redirects of GET to the same server only: credentials and trust are for that one.
+   *
+   * @throws {SignetError} UNAVAILABLE if no whole answer comes, METADATA_REJECTED if it is too large, CANCELLED,
+   *   CONFIGURATION for a URL that is none of HTTP
+   */
+  async send(request: HttpRequest): Promise<HttpResponse> {
+    let { url } = request;
+    for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
+      const response = await this.#exchange({ ...request, url });
+      const { location } = response.headers;
+      if (!REDIRECTS.has(response.status) || location === undefined || request.method !== 'GET') return response;
+      const next = URL.canParse(location, url.href) ? new URL(location, url) : undefined;
+      if (next?.origin !== url.origin) {
+        throw new SignetError('METADATA_REJECTED', `${url.origin} redirects to another server`, {
+          hint: 'name that server, if it is the right one',
+        });
+      }
+      url = next;
+    }
+    throw new SignetError('UNAVAILABLE', `${url.origin} redirects in circles`);
+  }
+
+  #exchange({ method, url, headers = {}, body, maxBytes }: HttpRequest): Promise<HttpResponse> {
+    if (url.protocol !== 'https:' && url.protocol !== 'http:') {
+      throw new SignetError(
+        'CONFIGURATION',
+        `trust server url has to be in the form of http(s)://URL:PORT. Got: ${url.href}`,
+      );
+    }
+    const isTls = url.protocol === 'https:';
+    const { silenceMs, totalMs } = this.#limits;
+    const late = AbortSignal.timeout(totalMs);
+    return new Promise<HttpResponse>((resolve, reject) => {
+      const fail = (error: unknown) => reject(this.#failure(error, url, late));
+      // Not as the reason of `destroy`: an answer that is complete gives its socket back, where nobody takes errors.
+      const giveUp = (error: SignetError) => {
+        fail(error);
+        outgoing.destroy();
+      };
+      const options = {
+        method,
+        agent: isTls ? this.#tls : this.#plain,
+        headers: {
+          'user-agent': 'signet',
+          'accept-encoding': 'identity',
+          ...headers,
+          ...(body !== undefined && { 'content-length': String(body.byteLength) }),
+        },
+        timeout: silenceMs,
+        signal: AbortSignal.any([this.#signal, late]),
+      };
+      const outgoing = (isTls ? tlsRequest : plainRequest)(url, options, (incoming) => {
+        const chunks: Buffer[] = [];
+        let length = 0;
+        incoming.on('data', (chunk: Buffer) => {
+          length += chunk.byteLength;
+          if (length <= maxBytes) chunks.push(chunk);
+          else giveUp(tooLarge(url, maxBytes));
+        });
+        incoming.on('error', fail);
+        incoming.on('end', () => {
+          const { statusCode: status = 0, headers: received } = incoming;
+          resolve({ status, headers: received, body: Buffer.concat(chunks) });
+        });
+      });
+      outgoing.on('timeout', () => giveUp(silent(url, silenceMs)));
+      outgoing.on('error', fail);
+      outgoing.end(body);
+    });
+  }
+
+  #failure(error: unknown, url: URL, late: AbortSignal): SignetError {
+    if (error instanceof SignetError) return error;
+    if (this.#signal.aborted) return new SignetError('CANCELLED', 'cancelled', { cause: error });
+    if (late.aborted) return silent(url, this.#limits.totalMs);
+    return connectionError(error, url);
+  }
+
+  [Symbol.dispose](): void {
+    this.#plain.destroy();
+    this.#tls.destroy();
+  }
+}
+
+function tooLarge(url: URL, maxBytes: number): SignetError {
+  return new SignetError('METADATA_REJECTED', `${url.origin} sends more than ${maxBytes} bytes`);
+}
+
+function silent(url: URL, ms: number): SignetError {
+  return new SignetError('UNAVAILABLE', `could not reach ${url.origin}: no whole answer within ${ms} ms`);
+}
+
+/** What the commonest failures mean; the code is always shown. */
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'the connection broke',
+  ENOTFOUND: 'its name is unknown',
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
+};
+/** OpenSSL's codes for a chain that leads to nobody we trust. */
+const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
+
+function connectionError(error: unknown, url: URL): SignetError {
+  const code = String((error as NodeJS.ErrnoException).code ?? 'unknown error');
+  const isUnknown = UNKNOWN_AUTHORITY.has(code);
+  const reason = isUnknown ? 'its certificate is signed by an unknown authority' : REASONS[code];
+  const hint = isUnknown
+    ? `name its CA with --tlscacert, or put it into ~/.docker/tls/${url.host}`
+    : 'check the URL of the trust server, and the network';
+  return new SignetError('UNAVAILABLE', `could not reach ${url.origin}: ${reason ?? 'it failed'} (${code})`, {
+    hint,
+    cause: error,
+  });
+}

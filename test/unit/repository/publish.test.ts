@@ -1,0 +1,304 @@
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { SignetError } from '../../../src/errors.ts';
+import { type Publication, publish } from '../../../src/repository/publish.ts';
+import { rotate } from '../../../src/repository/rotate.ts';
+import { type KeyAgent, SigningKeys } from '../../../src/repository/signing-keys.ts';
+import type { Change } from '../../../src/tuf/change.ts';
+import { fileMetaOf } from '../../../src/tuf/file-meta.ts';
+import { parseRoot, parseSnapshot, parseTargets } from '../../../src/tuf/metadata.ts';
+import { newTargets, nextTimestamp } from '../../../src/tuf/next-version.ts';
+import { baseAuthority } from '../../../src/tuf/root.ts';
+import { Resources } from '../../support/resources.ts';
+import { temporaryDirectory } from '../../support/temp.ts';
+import { TestTrustServer, testClient } from '../../support/trust-server.ts';
+import { fileOf, type TestCollection, testCollection } from '../../support/tuf-collection.ts';
+
+const GUN = 'example.com/app';
+const DAY_MS = 24 * 60 * 60 * 1000;
+const now = new Date();
+const at = (days: number) => new Date(now.getTime() + days * DAY_MS);
+const goTime = (instant: Date) => ({ text: instant.toISOString(), milliseconds: instant.getTime() });
+
+let resources: Resources;
+let server: TestTrustServer;
+let directory: string;
+let published: TestCollection;
+/** Roles of each upload that was taken. */
+let uploads: string[][];
+/** What the server does with the next uploads, one after the other. */
+let answers: (number | 'forget')[];
+
+beforeEach(async () => {
+  resources = new Resources();
+  directory = resources.use(await temporaryDirectory()).path;
+  server = resources.use(await TestTrustServer.start());
+  published = await testCollection(directory, GUN, now);
+  server.publish(await published.publish());
+  uploads = [];
+  answers = [];
+  server.answer = (request, response) => {
+    if (request.method !== 'POST') return false;
+    void request.toArray().then(async (chunks: Buffer[]) => {
+      const answer = answers.shift() ?? 200;
+      if (answer === 409) {
+        response.writeHead(400).end('{"errors":[{"code":"VERSION","message":"newer"}]}');
+        return;
+      }
+      if (typeof answer === 'number' && answer !== 200) {
+        response.writeHead(answer).end();
+        return;
+      }
+      const files = filesOf(Buffer.concat(chunks));
+      uploads.push([...files.keys()]);
+      if (answer === 200) await take(files);
+      response.writeHead(200).end();
+    });
+    return true;
+  };
+});
+afterEach(() => resources[Symbol.asyncDispose]());
+
+/** Parts of an upload, by file name. */
+function filesOf(body: Buffer): Map<string, Buffer> {
+  const boundary = body.subarray(0, body.indexOf('\r\n')).toString('latin1');
+  const parts = body.toString('latin1').split(boundary).slice(1, -1);
+  return new Map(
+    parts.map((part) => {
+      const [, role = ''] = /filename="([^"]+)"/.exec(part) ?? [];
+      return [role, Buffer.from(part.slice(part.indexOf('\r\n\r\n') + 4, -2), 'latin1')];
+    }),
+  );
+}
+
+/** As notary-server does: a timestamp for the new snapshot. */
+async function take(files: ReadonlyMap<string, Buffer>): Promise<void> {
+  const root = files.get('root');
+  if (root !== undefined) published.root = parseRoot(root).signed;
+  const snapshot = files.get('snapshot') ?? Buffer.alloc(0);
+  published.timestamp = nextTimestamp(published.timestamp, snapshot, clock);
+  const timestamp = await published.file(published.timestamp, [baseAuthority(published.root, 'timestamp')]);
+  server.publish(new Map([...files, ['timestamp', timestamp]]), published.root.version);
+}
+
+/** The present, for server and client. */
+let clock = now;
+const addition = (name: string): Change => ({
+  type: 'add-target',
+  role: 'targets',
+  name,
+  meta: fileMetaOf(Buffer.from(name)),
+});
+
+/** The daemon, as far as signing goes. @param missing Keys that it does not have. */
+function keysOf(missing: readonly string[] = []): SigningKeys {
+  const absent = (): never => {
+    throw new SignetError('KEY_NOT_FOUND', 'no such key');
+  };
+  const agent: KeyAgent = {
+    listKeys: async function* () {},
+    findKey: async () => absent(),
+    getPublicKey: async () => absent(),
+    generateKey: async () => absent(),
+    removeKey: async () => absent(),
+    sign: async ({ key_id: keyId, message = Buffer.alloc(0) }) => {
+      if (missing.includes(keyId)) absent();
+      return { signature: await published.keys.sign(keyId as never, message) };
+    },
+  };
+  return new SigningKeys(agent, {});
+}
+
+const warnings: string[] = [];
+async function publishNow(changes: readonly Change[], instant = now, keys = keysOf()): Promise<Publication> {
+  clock = instant;
+  using client = testClient(server.url, { gun: GUN, trustDir: join(directory, 'trust'), now: instant });
+  const { changelist } = client.collection.local;
+  await changelist.add(changes);
+  try {
+    return await publish(client.collection, keys);
+  } finally {
+    warnings.splice(0, warnings.length, ...client.warnings);
+    stagedAfter = (await changelist.read()).length;
+  }
+}
+let stagedAfter = 0;
+const targetsNow = () => parseTargets(server.files.get('targets.json') ?? Buffer.alloc(0), 'targets').signed;
+
+describe('a publication', () => {
+  it('uploads what changed, and a snapshot of it', async () => {
+    expect(await publishNow([addition('v1'), addition('v2')])).toEqual({ roles: ['targets', 'snapshot'], changes: 2 });
+    expect(uploads).toEqual([['targets', 'snapshot']]);
+    expect([...targetsNow().targets.keys()]).toEqual(['v1', 'v2']);
+    expect(stagedAfter).toBe(0);
+  });
+
+  it('of nothing uploads nothing', async () => {
+    expect(await publishNow([])).toEqual({ roles: [], changes: 0 });
+    expect(uploads).toEqual([]);
+  });
+
+  it('leaves the snapshot to the server where its key is not here', async () => {
+    server.answer = () => false;
+    const missing = published.root.roles.snapshot.keyIds ?? [];
+    await expect(publishNow([addition('v1')], now, keysOf(missing))).rejects.toMatchObject({
+      code: 'METADATA_REJECTED',
+    });
+    expect(stagedAfter).toBe(1);
+  });
+
+  it('begins anew while others are faster, and gives up in the end', async () => {
+    answers = [409, 409];
+    expect(await publishNow([addition('v1')])).toMatchObject({ changes: 1 });
+    answers = [409, 409, 409, 409, 409];
+    await expect(publishNow([addition('v2')])).rejects.toMatchObject({
+      code: 'METADATA_REJECTED',
+      message: 'a newer version of metadata is already available',
+    });
+    expect(stagedAfter).toBe(1);
+  });
+
+  it('that the server took and does not serve is announced', async () => {
+    answers = ['forget'];
+    await publishNow([addition('v1')]);
+    expect(warnings).toEqual([
+      'the server shows another version of targets than was published: it is behind, or others were faster',
+    ]);
+  });
+
+  it('that readers would refuse is an error', async () => {
+    const { answer } = server;
+    server.answer = (request, response, name) => {
+      if (name !== 'timestamp.json' || uploads.length === 0) return answer(request, response, name);
+      response.writeHead(200).end('{}');
+      return true;
+    };
+    await expect(publishNow([addition('v1')])).rejects.toMatchObject({
+      code: 'METADATA_REJECTED',
+      message: expect.stringMatching(/^malformed timestamp metadata/),
+    });
+    expect(uploads).toHaveLength(1);
+  });
+
+  it.each([
+    [
+      {
+        errors: [{ code: 'INVALID_UPDATE', message: 'x', detail: { Name: 'ErrBadRoot', Error: { Msg: 'Current 1' } } }],
+      },
+      'the root metadata is invalid: Current 1 (status 400)',
+    ],
+    [{ errors: [{ code: 'MALFORMED_UPLOAD', message: 'malformed' }] }, 'malformed [MALFORMED_UPLOAD] (status 400)'],
+    ['<html>', 'trust server rejected operation (status 400)'],
+  ])('that is refused with %j says why', async (body, message) => {
+    server.answer = (request, response) => {
+      if (request.method !== 'POST') return false;
+      request.resume().on('end', () => response.writeHead(400).end(JSON.stringify(body)));
+      return true;
+    };
+    await expect(publishNow([addition('v1')])).rejects.toMatchObject({ code: 'METADATA_REJECTED', message });
+    expect(stagedAfter).toBe(1);
+  });
+});
+
+describe('a delegation that is made', () => {
+  const delegate = async (): Promise<Change[]> => [
+    {
+      type: 'edit-delegation',
+      role: 'targets/back',
+      create: true,
+      addKeys: [await published.keys.generate()],
+      addPaths: [''],
+      threshold: 1,
+    },
+    { ...addition('v1'), role: 'targets/back' } as Change,
+  ];
+
+  it('goes on from the version that the server knows', async () => {
+    await publishNow([addition('one')]);
+    await publishNow([addition('two')]);
+    const file = `{"signed":{"_type":"Targets","delegations":{"keys":{},"roles":[]},"expires":"2030-01-01T00:00:00Z","targets":{},"version":2},"signatures":[]}`;
+    server.files.set('targets/back.json', Buffer.from(file));
+    await publishNow(await delegate());
+    expect(parseTargets(server.files.get('targets/back.json') ?? Buffer.alloc(0), 'targets/back').signed.version).toBe(
+      3,
+    );
+  });
+
+  it('does not take a version from the server that leaves no successors', async () => {
+    const file = `{"signed":{"_type":"Targets","delegations":{"keys":{},"roles":[]},"expires":"2030-01-01T00:00:00Z","targets":{},"version":2147483645},"signatures":[]}`;
+    server.files.set('targets/back.json', Buffer.from(file));
+    await expect(publishNow(await delegate())).rejects.toMatchObject({
+      code: 'METADATA_REJECTED',
+      message: 'the server has version 2147483645 of targets/back, which cannot be',
+    });
+    expect(uploads).toEqual([]);
+  });
+});
+
+describe('what has expired', () => {
+  it.each(['targets', 'snapshot', 'root'] as const)('as %s is signed anew by its publisher', async (role) => {
+    const expired = goTime(at(1));
+    if (role === 'targets') {
+      const targets = published.targets.get('targets') ?? newTargets(now);
+      published.targets.set('targets', { ...targets, version: 2, expires: expired });
+    }
+    if (role === 'root') published.root = { ...published.root, expires: expired };
+    await published.publish();
+    if (role === 'snapshot' && published.snapshot !== undefined) {
+      const snapshot = { ...published.snapshot, expires: expired };
+      const file = await published.file(snapshot, [baseAuthority(published.root, 'snapshot')]);
+      published.files.set('snapshot', file);
+      published.timestamp = nextTimestamp(published.timestamp, file, now);
+      const timestamp = await published.file(published.timestamp, [baseAuthority(published.root, 'timestamp')]);
+      published.files.set('timestamp', timestamp);
+    }
+    server.publish(published.files);
+    const { roles } = await publishNow([], at(2));
+    expect(roles).toContain(role);
+    const files = {
+      root: parseRoot,
+      targets: (bytes: Uint8Array) => parseTargets(bytes, 'targets'),
+      snapshot: parseSnapshot,
+    };
+    const { signed } = files[role](server.files.get(`${role}.json`) ?? Buffer.alloc(0));
+    expect(signed.expires.milliseconds).toBeGreaterThan(at(1000).getTime());
+    expect(await publishNow([], at(3))).toEqual({ roles: [], changes: 0 });
+  });
+
+  it('and whose key is not here is announced, and does not keep others from publishing', async () => {
+    const [rootKey] = baseAuthority(published.root, 'root').keys;
+    if (rootKey === undefined) throw new Error('no root key');
+    published.root = { ...published.root, expires: goTime(at(30)) };
+    server.publish(await published.publish());
+    const keys = keysOf([published.keys.privateKey(rootKey).keyId]);
+    expect(await publishNow([addition('v1')], now, keys)).toMatchObject({ changes: 1 });
+    expect(warnings).toContainEqual(
+      expect.stringMatching(/^root expires and is not renewed: could not find necessary/),
+    );
+  });
+
+  it("as timestamp is the server's to renew", async () => {
+    await expect(publishNow([addition('v1')], at(15))).rejects.toThrow(/^timestamp expired at /);
+  });
+});
+
+describe('a rotation', () => {
+  it('whose upload another publisher was faster than is not tried again by itself', async () => {
+    answers = [409];
+    using client = testClient(server.url, { gun: GUN, trustDir: join(directory, 'trust'), now });
+    const key = await published.keys.generate();
+    server.files.set('timestamp.key', Buffer.alloc(0));
+    const { answer } = server;
+    server.answer = (request, response, name) => {
+      if (name !== 'timestamp.key') return answer(request, response, name);
+      const publicKey = Buffer.from(key.bytes).toString('base64');
+      response.writeHead(200).end(`{"keytype":"ecdsa","keyval":{"public":"${publicKey}","private":null}}`);
+      return true;
+    };
+    const options = { role: 'timestamp', serverManaged: true, keyIds: [], legacy: 0, requireHardware: false } as const;
+    await expect(
+      rotate(client.collection, keysOf(), { ...options, generate: { algorithm: 'ecdsa' } }),
+    ).rejects.toMatchObject({ message: 'a newer version of metadata is already available' });
+    expect(parseRoot(fileOf(published.files, 'root')).signed.version).toBe(1);
+  });
+});
