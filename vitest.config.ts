@@ -8,7 +8,7 @@ const project = (name: string, extra: object = {}) => ({
 export default defineConfig({
   test: {
     projects: [
-      project('unit'),
+      project('unit', { testTimeout: 30_000 }),
       project('conformance', { testTimeout: 30_000, hookTimeout: 60_000 }),
       // Real servers on a small machine: one file at a time keeps their start-up times predictable.
       project('integration', { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false }),

@@ -7,13 +7,14 @@ import { hasNotarySigner, makeCertificate } from './servers.mjs';
 import { benchSign, signRows } from './sign.mjs';
 import { benchSql } from './sql.mjs';
 import { benchStart, FEW_KEYS, MANY_KEYS, startRows, toolRows } from './start.mjs';
+import { benchToken } from './token.mjs';
 
 /**
  * @param {object} options
  * @param {number} options.rounds
  * @param {number} options.seconds
  * @param {boolean} options.full
- * @param {'sign' | 'start' | 'sql'} [options.only]
+ * @param {'sign' | 'start' | 'sql' | 'token'} [options.only]
  * @param {string} [options.json] File for the values of every round.
  */
 export async function bench({ rounds, seconds, full, only, json }) {
@@ -21,8 +22,9 @@ export async function bench({ rounds, seconds, full, only, json }) {
   const certificate = await makeCertificate(directory);
   const results = { node: process.version, cores: availableParallelism(), rounds, seconds };
   const progress = (text) => process.stderr.write(`bench: ${text}\n`);
-  const withNotarySigner = only !== 'start' && (await hasNotarySigner());
-  if (only !== 'start' && !withNotarySigner) {
+  const compares = only !== 'start' && only !== 'token';
+  const withNotarySigner = compares && (await hasNotarySigner());
+  if (compares && !withNotarySigner) {
     progress('notary-signer is not installed (Debian package notary): nothing to compare with');
   }
   if (only === undefined || only === 'sign') {
@@ -49,6 +51,10 @@ export async function bench({ rounds, seconds, full, only, json }) {
     for (const { title, columns, rows } of results.sql.flatMap(({ tables }) => tables)) {
       console.log(formatTable(title, columns, rows));
     }
+  }
+  if (only === 'token') {
+    results.token = await benchToken({ directory, certificate, rounds, seconds, progress });
+    for (const { title, columns, rows } of results.token.tables) console.log(formatTable(title, columns, rows));
   }
   if (json !== undefined) await writeFile(json, `${JSON.stringify(results, undefined, 2)}\n`);
 }

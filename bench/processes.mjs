@@ -105,8 +105,12 @@ export function memory(pid) {
 }
 
 function family(pid) {
-  const direct = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
-  return [pid, ...direct.flatMap(family)];
+  return [pid, ...childrenOf(pid).flatMap(family)];
+}
+
+/** @returns {number[]} The processes that a process has started from its main thread. */
+export function childrenOf(pid) {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
 }
 
 function accepts(port) {

@@ -70,10 +70,13 @@ export async function startNotarySigner({ directory, certificate, storage = { ba
  * @param {string} options.directory Its own: configuration, home, agent's socket.
  * @param {{ backend: string, path?: string, db_url?: string }} options.storage
  * @param {{ certFile: string, keyFile: string }} options.certificate
- * @param {number} options.workers
+ * @param {number} [options.workers]
+ * @param {string} [options.name] By default tells the number of workers.
+ * @param {object} [options.more] Further sections of the configuration.
+ * @param {Record<string, string>} [options.env] In addition to HOME and the passphrase.
  * @returns {Promise<Server>}
  */
-export async function startSignet({ directory, storage, certificate, workers }) {
+export async function startSignet({ directory, storage, certificate, workers = 1, name, more = {}, env = {} }) {
   const port = await freePort();
   const socket = join(directory, 'run', 'agent.sock');
   const file = await writeConfiguration(directory, {
@@ -81,13 +84,14 @@ export async function startSignet({ directory, storage, certificate, workers }) 
     agent: { socket },
     storage: { ...storage, default_alias: ALIAS },
     workers,
+    ...more,
   });
-  const name = `signet, ${workers} worker${workers === 1 ? '' : 's'}`;
+  name ??= `signet, ${workers} worker${workers === 1 ? '' : 's'}`;
   const server = await startServer({
     name,
     command: process.execPath,
     args: [join(ROOT, 'bin', 'signetd'), '-config', file],
-    env: { HOME: directory, ...PASSPHRASE },
+    env: { HOME: directory, ...PASSPHRASE, ...env },
     port,
   });
   return { name, port, socket, ...server };

@@ -15,14 +15,19 @@ const GenericClient = makeGenericClientConstructor({}, 'Bench');
 export class SignerClient {
   #client;
 
+  /** @returns {Promise<SignerClient>} A client of the server's port. */
   static async connect({ port, certFile }) {
-    return new SignerClient(port, await readFile(certFile));
+    const secure = credentials.createSsl(await readFile(certFile));
+    return new SignerClient(`127.0.0.1:${port}`, secure, { 'grpc.ssl_target_name_override': 'localhost' });
   }
 
-  constructor(port, certificate) {
-    this.#client = new GenericClient(`127.0.0.1:${port}`, credentials.createSsl(certificate), {
-      'grpc.ssl_target_name_override': 'localhost',
-    });
+  /** A client of the same API on the agent's socket. */
+  static overSocket(socket) {
+    return new SignerClient(`unix:${socket}`, credentials.createInsecure(), {});
+  }
+
+  constructor(target, secure, options) {
+    this.#client = new GenericClient(target, secure, options);
   }
 
   /**
@@ -59,6 +64,11 @@ export class SignerClient {
     const prefix = Buffer.alloc(PREFIX_BYTES);
     prefix.writeUInt32BE(message.length, 1);
     return { frame: Buffer.concat([prefix, message]), responseBytes: PREFIX_BYTES + bytes };
+  }
+
+  /** Signs, without a look at the answer. @throws {Error} It failed. */
+  async sign(keyId, content) {
+    await this.#call(SIGNER.Sign, { keyID: { ID: keyId }, content });
   }
 
   close() {

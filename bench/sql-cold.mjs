@@ -12,7 +12,9 @@ const IN_FLIGHT = 64;
 /** Keys in use meanwhile: far from busy, so that what they wait for is the cold ones. */
 const WARM_LOAD = { connections: 4, streams: 4, perSecond: 200 };
 const WARM_UP_SECONDS = 1;
-const WARM_SECONDS = 3;
+/** About as long as the cold keys take, so that their p99 is not that of the first moments. */
+const WARM_SECONDS = 5;
+const WARM_SECONDS_FULL = 20;
 
 /** @typedef {{ perSecond: number, p50Us: number, p99Us: number, cpuUs: number, calmP99Us: number, warmP50Us: number, warmP99Us: number }} Cold */
 
@@ -35,7 +37,8 @@ export async function benchCold({ directory, certificate, signers, database, rou
     progress(`keys used once: round ${round + 1} of ${coldRounds}`);
     for (const [index, start] of signers.entries()) {
       await database.run("UPDATE private_keys SET last_used = NULL WHERE gun LIKE 'localhost/cold-%';");
-      const measure = (client, server) => measureCold({ client, server, keys, directory });
+      const measure = (client, server) =>
+        measureCold({ client, server, keys, directory, warmSeconds: full ? WARM_SECONDS_FULL : WARM_SECONDS });
       results[index].push(await withSigner(start, certificate, measure));
     }
   }
@@ -60,15 +63,15 @@ export function coldRows({ signers }) {
 }
 
 /** @returns {Promise<Cold>} */
-async function measureCold({ client, server, keys: [warmKey, ...coldKeys], directory }) {
+async function measureCold({ client, server, keys: [warmKey, ...coldKeys], directory, warmSeconds }) {
   const { frame, responseBytes } = await client.signAndVerify(warmKey);
   const frameFile = join(directory, 'sign-warm.bin');
   await writeFile(frameFile, frame);
   const target = { ...server, frameFiles: [frameFile], responseBytes, directory };
   await sendSign(target, { ...WARM_LOAD, perSecond: undefined }, WARM_UP_SECONDS);
-  const calm = latencies(await sendSign(target, WARM_LOAD, WARM_SECONDS));
+  const calm = latencies(await sendSign(target, WARM_LOAD, warmSeconds));
   const cpuBefore = cpuSeconds(server.pid);
-  const [cold, answers] = await Promise.all([signOnce(client, coldKeys), sendSign(target, WARM_LOAD, WARM_SECONDS)]);
+  const [cold, answers] = await Promise.all([signOnce(client, coldKeys), sendSign(target, WARM_LOAD, warmSeconds)]);
   const cpu = cpuSeconds(server.pid) - cpuBefore;
   const meanwhile = latencies(answers.filter(({ endedAtUs }) => endedAtUs / 1000 < cold.endedAtMs));
   return {

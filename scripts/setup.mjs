@@ -42,6 +42,8 @@ export const TEST_PACKAGES = [
   { name: 'softhsm2', commands: ['softhsm2-util'] },
   { name: 'opensc', commands: ['pkcs11-tool'] },
   { name: 'busybox', commands: ['busybox'] },
+  { name: 'dbus-daemon', commands: ['dbus-daemon'] },
+  { name: 'gnome-keyring', commands: ['gnome-keyring-daemon'] },
   // the virtual YubiKey, and Yubico's own programs
   { name: 'pcscd', files: ['../sbin/pcscd'] },
   { name: 'vsmartcard-vpcd', files: ['pcsc/drivers/serial/libifdvpcd.so'] },
@@ -57,6 +59,9 @@ export const TEST_PACKAGES = [
   { name: 'tpm2-tools', commands: ['tpm2_flushcontext'] },
   { name: 'libtpm2-pkcs11-1', files: ['libtpm2_pkcs11.so.1'] },
   { name: 'libtss2-tcti-swtpm0', files: ['libtss2-tcti-swtpm.so.0'] },
+  { name: 'libtss2-tcti-tabrmd0', files: ['libtss2-tcti-tabrmd.so.0'] },
+  { name: 'tpm2-abrmd', files: ['../../sbin/tpm2-abrmd'] }, // not in every PATH
+  { name: 'systemd', commands: ['systemd-analyze'] },
   // for the packages that are compiled
   { name: 'g++', commands: ['g++'] },
   { name: 'make', commands: ['make'] },

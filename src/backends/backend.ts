@@ -85,7 +85,7 @@ export interface Interaction {
     signal?: AbortSignal,
   ): Promise<Secret | undefined>;
   /**
-   * Asks for the passphrase that a key is to be sealed under, twice, checked for length.
+   * Asks for the passphrase that a key is to be sealed under: a person twice, and checked for length.
    *
    * @returns Undefined when nobody can be asked or the person declined.
    */
@@ -109,6 +109,8 @@ export interface SignContext {
   readonly deadline?: number | undefined;
   /** For logs and policy: a certificate's subject, a Unix peer. */
   readonly caller: string;
+  /** Whose turn a call takes where a home is shared out between clients; `caller` if absent. */
+  readonly client?: string | undefined;
   readonly interaction?: Interaction | undefined;
   /** Called once when the backend starts the operation proper, after waiting in its queue; splits queue from signing time. */
   readonly onStart?: (() => void) | undefined;
@@ -144,6 +146,8 @@ export interface DeviceRequest {
 
 /** Where a home that seals its keys gets passphrases from. Implemented in `keyring/unlock.ts`. */
 export interface PassphraseSource {
+  /** PBKDF2 iterations for passphrases that people choose; undefined: the home's own figure. */
+  readonly kdfIterations?: number | undefined;
   /**
    * Passphrases worth trying on an existing key, best first, without duplicates. The caller disposes of each.
    *
@@ -153,9 +157,17 @@ export interface PassphraseSource {
   /**
    * What a new key is sealed under. The caller disposes of it.
    *
+   * @param context With somebody to ask, a person chooses what nobody configured.
    * @throws {SignetError} PASSPHRASE_REQUIRED, CONFIGURATION
    */
-  forNewKey(owner: { readonly role: string; readonly gun: string }): Promise<NewKeyPassphrase>;
+  forNewKey(
+    owner: { readonly keyId?: KeyId; readonly role: string; readonly gun: string },
+    context?: Pick<SignContext, 'interaction' | 'signal'>,
+  ): Promise<NewKeyPassphrase>;
+  /** What the person had kept for this key in the operating system's keyring. The caller disposes of it. */
+  remembered?(keyId: KeyId): Promise<Secret | undefined>;
+  /** What was remembered did not open the key: it is not to be tried again. */
+  forget?(keyId: KeyId): Promise<void>;
 }
 
 export interface NewKeyPassphrase {
@@ -175,6 +187,9 @@ export interface KeyGenerator {
   generate(request: KeyRequest, context: SignContext): Promise<KeyInfo & { readonly publicKey: PublicKey }>;
 }
 
+/** Whose a key is, and how it is guarded where it goes; the latter as in `KeyRequest`. */
+export type ImportRequest = Pick<KeyRequest, 'role' | 'gun' | 'passphrase' | 'device'>;
+
 export interface KeyImporter {
   /**
    * Stores a key made elsewhere. Never overwrites.
@@ -184,7 +199,7 @@ export interface KeyImporter {
    */
   import(
     pkcs8: Uint8Array,
-    owner: { readonly role: string; readonly gun: string },
+    request: ImportRequest,
     context: SignContext,
   ): Promise<KeyInfo & { readonly publicKey: PublicKey }>;
 }
@@ -240,11 +255,58 @@ export interface KeyCertifier {
 /** Homes whose keys have a passphrase each. */
 export interface PassphraseChanger {
   /**
-   * Seals a key anew; the old file stays until the new one is durable.
+   * Seals a key anew; the old file stays until the new one is durable. The old passphrase must be at hand, also for a key
+   * that is unlocked: who may use a key may not take it away.
    *
+   * @param newPassphrase Undefined: asked for, after the old one.
    * @throws {SignetError} KEY_NOT_FOUND, PASSPHRASE_REQUIRED, PASSPHRASE_INCORRECT, INTEGRITY, UNAVAILABLE
    */
-  changePassphrase(keyId: KeyId, newPassphrase: Secret, context: SignContext): Promise<void>;
+  changePassphrase(keyId: KeyId, newPassphrase: Secret | undefined, context: SignContext): Promise<void>;
+}
+
+/** Homes that can be backed up as a whole. */
+export interface KeyArchiver {
+  /**
+   * One sealed, authenticated archive of all keys (docs/backup-format.md), in pieces.
+   *
+   * @throws {SignetError} UNAVAILABLE, CANCELLED
+   */
+  backup(passphrase: Secret, context: SignContext): AsyncIterable<BackupPiece>;
+  /**
+   * Takes an archive back: all of it or nothing. Where it ended in the middle, by a crash, the same call again completes it.
+   *
+   * @throws {SignetError} PASSPHRASE_INCORRECT, INTEGRITY, INVALID_ARGUMENT, KEY_EXISTS, UNAVAILABLE, CANCELLED
+   */
+  restore(
+    archive: AsyncIterable<Uint8Array>,
+    passphrase: Secret,
+    options: RestoreOptions,
+    context: SignContext,
+  ): Promise<RestoreReport>;
+}
+
+export interface BackupPiece {
+  readonly bytes: Uint8Array;
+  /** Keys so far. */
+  readonly done: number;
+  /** Files that are named like keys; those that are none are left out. */
+  readonly total: number;
+}
+
+export interface RestoreOptions {
+  /** Keys that are there with another content are replaced; otherwise they stop the restore. */
+  readonly replace: boolean;
+  /** Checks everything and changes nothing. */
+  readonly dryRun: boolean;
+  /** @param total 0 while it is not known. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface RestoreReport {
+  readonly restored: readonly KeyId[];
+  /** There already, with the same content. */
+  readonly unchanged: readonly KeyId[];
+  readonly replaced: readonly KeyId[];
 }
 
 /** The home as a device: what can be done to the token itself. All questions go through the context's `Interaction`. */
@@ -337,5 +399,6 @@ export interface KeyBackend extends AsyncDisposable {
   readonly relabeller?: KeyRelabeller | undefined;
   readonly certifier?: KeyCertifier | undefined;
   readonly passphrases?: PassphraseChanger;
+  readonly archiver?: KeyArchiver;
   readonly token?: TokenManager;
 }

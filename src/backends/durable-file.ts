@@ -2,7 +2,8 @@
  * Files that are there whole or not at all: temporary file in the same directory, fsync, link, fsync of the directory.
  * And the directories they are in.
  *
- * Keys go by `link` rather than `rename`, because it never replaces a file that another program made meanwhile.
+ * New files get their name by `link` rather than `rename`, because it never replaces a file that another program made
+ * meanwhile.
  */
 import { randomBytes } from 'node:crypto';
 import { constants, link, mkdir, open, opendir, rename, stat, unlink } from 'node:fs/promises';
@@ -27,23 +28,43 @@ const writing = new Set<string>();
  * @throws {SignetError} KEY_EXISTS if `path` exists (nothing was changed), UNAVAILABLE
  */
 export async function createFileDurably(path: string, content: string | Uint8Array): Promise<void> {
-  await throughTemporary(path, content, (temporary) => link(temporary, path));
+  try {
+    await throughTemporary(path, content, (temporary) => link(temporary, path));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fromNodeError(error, `cannot create ${path}`);
+    throw new SignetError('KEY_EXISTS', `${path} exists`, { cause: error });
+  }
 }
 
 /**
- * Puts a file of mode 0600 in the place of one that may be there, durably. A crash at any moment leaves the old file or the
- * new one.
+ * Puts a file of mode 0600 in the place of another, durably. A crash at any moment leaves the old or the new one, whole.
  *
- * @throws {SignetError} UNAVAILABLE
+ * @param isCurrent Looked at last of all: false leaves everything as it is.
+ * @returns What `isCurrent` said.
+ * @throws {SignetError} UNAVAILABLE; then the old file is there
  */
-export async function replaceFileDurably(path: string, content: string | Uint8Array): Promise<void> {
-  await throughTemporary(path, content, (temporary) => rename(temporary, path));
+export async function replaceFileDurably(
+  path: string,
+  content: string | Uint8Array,
+  isCurrent: () => Promise<boolean>,
+): Promise<boolean> {
+  let replaced = false;
+  try {
+    await throughTemporary(path, content, async (temporary) => {
+      replaced = await isCurrent();
+      if (replaced) await rename(temporary, path);
+    });
+  } catch (error) {
+    throw fromNodeError(error, `cannot replace ${path}`);
+  }
+  return replaced;
 }
 
+/** @param place Gives the file, which is durable by then, its name. @throws The system's error */
 async function throughTemporary(
   path: string,
   content: string | Uint8Array,
-  publish: (temporary: string) => Promise<void>,
+  place: (temporary: string) => Promise<void>,
 ): Promise<void> {
   const directory = dirname(path);
   const name = `.signet-${process.pid}-${randomBytes(8).toString('hex')}.tmp`;
@@ -57,10 +78,7 @@ async function throughTemporary(
     } finally {
       await file.close();
     }
-    await publish(temporary);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fromNodeError(error, `cannot create ${path}`);
-    throw new SignetError('KEY_EXISTS', `${path} exists`, { cause: error });
+    await place(temporary);
   } finally {
     await unlink(temporary).catch(() => undefined); // gone already, or collected at the next start
     writing.delete(name);
@@ -80,7 +98,8 @@ export async function removeFileDurably(path: string): Promise<boolean> {
   return true;
 }
 
-async function syncDirectory(path: string): Promise<void> {
+/** Makes the names in a directory durable. @throws {SignetError} UNAVAILABLE */
+export async function syncDirectory(path: string): Promise<void> {
   try {
     const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
     try {

@@ -7,10 +7,16 @@ import type { RememberedPin } from './pkcs11/pin-source.ts';
 import type { Pkcs11Uri } from './pkcs11/uri.ts';
 import type { DatabaseOptions } from './sql/open-database.ts';
 
-export type StorageOptions =
-  | { readonly backend: 'file'; readonly path: string; readonly unlockedTtlMs: number; readonly unlockedMax: number }
-  | { readonly backend: 'memory' }
-  | SqlStorageOptions;
+export type StorageOptions = FileStorageOptions | { readonly backend: 'memory' } | SqlStorageOptions;
+
+export interface FileStorageOptions {
+  readonly backend: 'file';
+  readonly path: string;
+  /** True: made when the first key is stored, not at once. */
+  readonly mayBeMissing?: boolean;
+  readonly unlockedTtlMs: number;
+  readonly unlockedMax: number;
+}
 
 export interface SqlStorageOptions extends DatabaseOptions {
   readonly defaultAlias: string;
@@ -30,6 +36,8 @@ export interface Pkcs11TokenOptions extends CommonTokenOptions {
   readonly uri: Pkcs11Uri & { readonly modulePath: string };
   /** For modules that want parameters when they start. */
   readonly libraryParameters: string | undefined;
+  /** Processes that the module is loaded in, at least 1. */
+  readonly hosts: number;
 }
 
 export interface YubikeyTokenOptions extends CommonTokenOptions {
@@ -64,9 +72,11 @@ export interface OpenTokenContext {
   readonly credentialsDirectory?: string | undefined;
   /** Whether no other token is configured. */
   readonly isOnlyToken?: boolean | undefined;
-  /** The PIN that a person had the keyring of the desktop remember. */
-  readonly rememberedPin?: ((token: TokenIdentity) => RememberedPin) | undefined;
   readonly onUnreadable: (what: string, error: SignetError) => void;
+  /** The PIN that a person had kept in the operating system's keyring. The caller disposes of it. */
+  readonly rememberedPin?: (serial: string) => Promise<Secret | undefined>;
+  /** The token refused it: it is not to be tried again. */
+  readonly forgetPin?: (serial: string) => Promise<void>;
   /** What happens to the token; with an error if it is a failure. */
   readonly onEvent: (what: string, error?: unknown) => void;
 }
@@ -74,6 +84,8 @@ export interface OpenTokenContext {
 export interface OpenContext {
   /** For homes that seal keys. */
   readonly passphrases: () => Promise<PassphraseSource>;
+  /** How many processes share the processors of this machine. */
+  readonly processes: number;
   readonly passphraseOfAlias: (alias: string) => Secret | undefined;
   /** The variable that holds it. */
   readonly variableOfAlias: (alias: string) => string;
@@ -81,6 +93,8 @@ export interface OpenContext {
   readonly onUnreadable: (what: string, error: SignetError) => void;
   /** Failures that no caller is told. */
   readonly onError: (what: string, error: unknown) => void;
+  /** What the operator should do, though nothing fails, and how. */
+  readonly onAdvice: (advice: string, hint: string) => void;
 }
 
 /** Less would mean opening a key several times for one call. */
@@ -93,6 +107,7 @@ export async function openStorage(options: StorageOptions, context: OpenContext)
       const { FileBackend } = await import('./file/file-backend.ts');
       return FileBackend.open({
         path: options.path,
+        mayBeMissing: options.mayBeMissing ?? false,
         passphrases: await context.passphrases(),
         unlocked: unlockedBounds(options),
         onUnreadable: context.onUnreadable,
@@ -114,12 +129,22 @@ const TOKEN_TIMEOUT_MS = 20_000;
 
 /** A token that is not there is no failure. @throws {SignetError} CONFIGURATION */
 export async function openToken(options: TokenOptions, context: OpenTokenContext): Promise<KeyBackend> {
+  const { rememberedPin: remembered, forgetPin, ...shared } = context;
+  const rememberedPin = ({ serial }: TokenIdentity): RememberedPin => ({
+    read: async () => remembered?.(serial),
+    forget: async () => forgetPin?.(serial),
+  });
+  const common = {
+    ...shared,
+    ...(remembered === undefined ? {} : { rememberedPin }),
+    operationTimeoutMs: TOKEN_TIMEOUT_MS,
+  };
   if (options.backend === 'yubikey') {
     const { openYubikey } = await import('./yubikey/open-yubikey.ts');
-    return openYubikey(options, { ...context, operationTimeoutMs: TOKEN_TIMEOUT_MS });
+    return openYubikey(options, common);
   }
   const { Pkcs11Backend } = await import('./pkcs11/pkcs11-backend.ts');
-  return Pkcs11Backend.open({ ...options, ...context, operationTimeoutMs: TOKEN_TIMEOUT_MS });
+  return Pkcs11Backend.open({ ...options, ...common });
 }
 
 async function openSql(options: SqlStorageOptions, context: OpenContext): Promise<KeyBackend> {
@@ -135,11 +160,13 @@ async function openSql(options: SqlStorageOptions, context: OpenContext): Promis
       passphraseOf: context.passphraseOfAlias,
       variableOf: context.variableOfAlias,
       p2c: options.p2c,
+      processes: context.processes,
       unlocked: unlockedBounds(options),
       revalidateMs: options.revalidateMs,
       lastUsedMs: options.lastUsedMs,
       onUnreadable: context.onUnreadable,
       onError: context.onError,
+      onAdvice: context.onAdvice,
     });
   } catch (error) {
     await database[Symbol.asyncDispose]();

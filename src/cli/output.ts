@@ -1,4 +1,5 @@
 /** stdout is data, stderr is `signet: …`. The only file of the command line that writes to either. */
+import { writeSync } from 'node:fs';
 import type { SignetError } from '../errors.ts';
 
 /** Lets a reader close stdout early, as `head` does. Call it once, before anything is written. */
@@ -11,6 +12,11 @@ export function allowClosedOutput(): void {
 /** Writes data as it is, with a final line break. */
 export function printData(text: string): void {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+}
+
+/** Writes bytes as they are. */
+export function printBytes(bytes: Uint8Array): void {
+  process.stdout.write(bytes);
 }
 
 export function printJson(value: unknown): void {
@@ -27,9 +33,26 @@ export function printTable(header: readonly string[], rows: readonly (readonly s
   printData([header, ...rows].map(line).join('\n'));
 }
 
+/** A fact that is no data: on stderr. */
+export function printNote(text: string): void {
+  process.stderr.write(`signet: ${printable(text)}\n`);
+}
+
 export function printError(error: SignetError): void {
-  process.stderr.write(`signet: ${printable(error.message)}\n`);
-  if (error.hint !== undefined) process.stderr.write(`signet: hint: ${printable(error.hint)}\n`);
+  printNote(error.message);
+  if (error.retriesLeft !== undefined) printNote(`PIN tries left: ${error.retriesLeft}`);
+  if (error.hint !== undefined) printNote(`hint: ${error.hint}`);
+}
+
+/** For `--json`: one line on stderr, so that stdout stays data. */
+export function printErrorJson(error: SignetError): void {
+  const { code, message, hint, retriesLeft } = error;
+  process.stderr.write(`${JSON.stringify({ error: { code, message, hint, retriesLeft } })}\n`);
+}
+
+/** Progress and notices that come and go: as it is, to stderr, at once. */
+export function writeStatus(text: string): void {
+  writeSync(2, text);
 }
 
 /** Control characters of names that others chose must not reach the terminal. */

@@ -7,6 +7,8 @@ import type {
   AgentKey,
   AgentPublicKey,
   AttestKeyResponse,
+  BackupPart,
+  BackupRequest,
   ChangePassphraseRequest,
   ChangePinRequest,
   ExportKeyResponse,
@@ -15,21 +17,31 @@ import type {
   GenerateKeyRequest,
   ImportKeyRequest,
   InitialiseTokenRequest,
+  InteractionEvent,
+  InteractionReply,
   KeyIdRequest,
   ListTokensResponse,
   LockResponse,
   RelabelKeyRequest,
   RememberRequest,
   RemoveKeyResponse,
+  RestorePart,
+  RestoreRequest,
+  RestoreResponse,
   SerialRequest,
   SignRequest,
   SignResponse,
   StatusResponse,
   UnlockRequest,
 } from '../rpc/messages.ts';
+import { type AgentInteraction, type InteractionHandlers, openInteraction } from './interaction.ts';
+import { sendStream } from './send-stream.ts';
+import { checkSocketOwner } from './socket-owner.ts';
 
 /** Calls without a limit of their own end after this, milliseconds. */
 const DEFAULT_TIMEOUT_MS = 30_000;
+/** As the daemon has it: a person is asked. */
+const INTERACTIVE_TIMEOUT_MS = 5 * 60_000;
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
@@ -50,7 +62,6 @@ const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
   5: 'KEY_NOT_FOUND',
   7: 'PERMISSION_DENIED',
   8: 'OVERLOADED',
-  12: 'UNSUPPORTED',
   14: 'UNAVAILABLE',
   16: 'UNAUTHENTICATED',
 };
@@ -58,6 +69,7 @@ const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
 export class AgentClient implements Disposable {
   readonly #client: Client;
   readonly #socket: string;
+  #ownerCheck: Promise<void> | undefined;
 
   /** Does not connect yet: the first call does. */
   constructor(socketPath: string) {
@@ -66,6 +78,8 @@ export class AgentClient implements Disposable {
       // One's own daemon on the same machine: no proxy, no service configuration from DNS.
       'grpc.enable_http_proxy': 0,
       'grpc.service_config_disable_resolution': 1,
+      // A connection of its own: interactions belong to it, and the back-off of another client does not delay it.
+      'grpc.use_local_subchannel_pool': 1,
     });
   }
 
@@ -73,29 +87,46 @@ export class AgentClient implements Disposable {
     return this.#unary('Status', {}, options);
   }
 
-  async *listKeys(options: CallOptions = {}): AsyncIterable<AgentKey> {
-    const { path, requestSerialize, responseDeserialize } = this.#method('ListKeys');
-    const call = this.#client.makeServerStreamRequest<unknown, AgentKey>(
+  /** Opens a session in which this client's calls can ask a person. */
+  async interact(handlers: InteractionHandlers): Promise<AgentInteraction> {
+    await this.#checkOwner();
+    const { path, requestSerialize, responseDeserialize } = this.#method('Interact');
+    const stream = this.#client.makeBidiStreamRequest<InteractionReply, InteractionEvent>(
       path,
       requestSerialize,
-      responseDeserialize as (bytes: Buffer) => AgentKey,
-      {},
+      responseDeserialize as (bytes: Buffer) => InteractionEvent,
+    );
+    return openInteraction(stream, handlers, (error) => this.#normalise(error));
+  }
+
+  listKeys(options?: CallOptions): AsyncIterable<AgentKey> {
+    return this.#stream('ListKeys', {}, options);
+  }
+
+  async *#stream<Request, Item>(name: string, request: Request, options: CallOptions = {}): AsyncIterable<Item> {
+    await this.#checkOwner();
+    const { path, requestSerialize, responseDeserialize } = this.#method(name);
+    const call = this.#client.makeServerStreamRequest<Request, Item>(
+      path,
+      requestSerialize,
+      responseDeserialize as (bytes: Buffer) => Item,
+      request,
       metadataOf(options),
     );
     const abort = () => call.cancel();
     options.signal?.addEventListener('abort', abort, { once: true });
     if (options.signal?.aborted) abort();
     // A listing may be long: what counts is the time without a sign of life.
-    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const timeoutMs = timeoutOf(options);
     let isSilent = false;
     const silence = setTimeout(() => {
       isSilent = true;
       call.cancel();
     }, timeoutMs);
     try {
-      for await (const key of call) {
+      for await (const item of call) {
         silence.refresh();
-        yield key as AgentKey;
+        yield item as Item;
       }
     } catch (error) {
       if (!isSilent) throw this.#normalise(error);
@@ -182,6 +213,41 @@ export class AgentClient implements Disposable {
     return this.#unary('InitialiseToken', request, options);
   }
 
+  /** The archive in parts, with the progress so far. */
+  backup(request: BackupRequest, options?: CallOptions): AsyncIterable<BackupPart> {
+    return this.#stream('Backup', request, options);
+  }
+
+  /**
+   * @param archive Read as fast as the daemon takes it.
+   * @throws {SignetError} as the daemon, or whatever reading `archive` throws
+   */
+  async restore(
+    request: RestoreRequest,
+    archive: AsyncIterable<Uint8Array>,
+    options: CallOptions = {},
+  ): Promise<RestoreResponse> {
+    await this.#checkOwner();
+    const { path, requestSerialize, responseDeserialize } = this.#method('Restore');
+    return sendStream(
+      (callback) =>
+        this.#client.makeClientStreamRequest<RestorePart, RestoreResponse>(
+          path,
+          requestSerialize,
+          responseDeserialize as (bytes: Buffer) => RestoreResponse,
+          metadataOf(options),
+          callback,
+        ),
+      restoreParts(request, archive),
+      // The work comes after the last part.
+      {
+        signal: options.signal,
+        timeoutMs: options.timeoutMs ?? INTERACTIVE_TIMEOUT_MS,
+        normalise: (error) => this.#normalise(error),
+      },
+    );
+  }
+
   stop(options?: CallOptions): Promise<object> {
     return this.#unary('Stop', {}, options);
   }
@@ -196,7 +262,16 @@ export class AgentClient implements Disposable {
     return definition;
   }
 
-  #unary<Request, Response>(name: string, request: Request, options: CallOptions = {}): Promise<Response> {
+  #checkOwner(): Promise<void> {
+    this.#ownerCheck ??= checkSocketOwner(this.#socket).catch((error: unknown) => {
+      this.#ownerCheck = undefined;
+      throw error;
+    });
+    return this.#ownerCheck;
+  }
+
+  async #unary<Request, Response>(name: string, request: Request, options: CallOptions = {}): Promise<Response> {
+    await this.#checkOwner();
     const { path, requestSerialize, responseDeserialize } = this.#method(name);
     return new Promise((resolve, reject) => {
       if (options.signal?.aborted) {
@@ -210,7 +285,7 @@ export class AgentClient implements Disposable {
         responseDeserialize as (bytes: Buffer) => Response,
         request,
         metadataOf(options),
-        { deadline: Date.now() + (options.timeoutMs ?? DEFAULT_TIMEOUT_MS) },
+        { deadline: Date.now() + timeoutOf(options) },
         (error, response) => {
           options.signal?.removeEventListener('abort', abort);
           if (error !== null) reject(this.#normalise(error));
@@ -241,8 +316,16 @@ export class AgentClient implements Disposable {
         cause: error,
       });
     }
+    if (code === 12) {
+      const hint = 'restart it: it is of another version';
+      return new SignetError('UNSUPPORTED', 'the running signetd does not know this call', { hint, cause: error });
+    }
     return new SignetError(CODE_OF_STATUS[code] ?? 'INTERNAL', details, { cause: error });
   }
+}
+
+function timeoutOf({ timeoutMs, interaction }: CallOptions): number {
+  return timeoutMs ?? (interaction === undefined ? DEFAULT_TIMEOUT_MS : INTERACTIVE_TIMEOUT_MS);
 }
 
 function metadataOf({ interaction, trustDir }: CallOptions): Metadata {
@@ -250,4 +333,14 @@ function metadataOf({ interaction, trustDir }: CallOptions): Metadata {
   if (interaction !== undefined) metadata.set('signet-interaction', interaction);
   if (trustDir !== undefined) metadata.set('signet-trust-dir-bin', Buffer.from(trustDir));
   return metadata;
+}
+
+/** A part holds a whole chunk of the archive, far below the largest message. */
+const PART_BYTES = 256 * 1024;
+
+async function* restoreParts(options: RestoreRequest, archive: AsyncIterable<Uint8Array>): AsyncIterable<RestorePart> {
+  yield { options };
+  for await (const piece of archive) {
+    for (let at = 0; at < piece.byteLength; at += PART_BYTES) yield { archive: piece.subarray(at, at + PART_BYTES) };
+  }
 }

@@ -16,7 +16,7 @@ import { SignetError } from '../errors.ts';
 import type { AgentKey, AgentPublicKey } from '../rpc/messages.ts';
 import { AgentClient } from './agent-client.ts';
 
-/** Has neither importer nor exporter: private keys do not cross the socket. */
+/** Has neither importer nor exporter: who has private keys in hand uses `AgentClient`. */
 export class RemoteBackend implements KeyBackend {
   readonly name = 'remote';
   readonly location: string;
@@ -115,6 +115,7 @@ export function toKeyInfo(key: AgentKey): KeyInfo {
     location: key.location,
     needs: { pin: key.needs_pin, touch: key.needs_touch, passphrase: key.needs_passphrase },
     ...(key.public_key !== null && { publicKey: toPublicKey(key.public_key) }),
+    ...(key.last_used_ms > 0 && { lastUsedAt: key.last_used_ms }),
   };
 }
 

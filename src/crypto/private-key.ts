@@ -15,15 +15,25 @@ const generateAsync = promisify(generateKeyPair);
 const publicKeyEncoding = { format: 'der', type: 'spki' } as const;
 const privateKeyEncoding = { format: 'der', type: 'pkcs8' } as const;
 
-/** ecdsa always means P-256 for Notary; 3072 bits of RSA match its strength (SP 800-57 part 1, table 2). */
-function generateDer(algorithm: KeyAlgorithm): Promise<{ readonly privateKey: Buffer }> {
+/** Sizes of new keys. Notary's ecdsa is P-256; 3072 bits of RSA match its strength (SP 800-57 part 1, table 2). */
+export interface KeySize {
+  /** Undefined: P-256. */
+  readonly curve?: 'P-256' | 'P-384' | undefined;
+  /** Undefined: 3072. */
+  readonly modulusBits?: 2048 | 3072 | 4096 | undefined;
+}
+
+function generateDer(
+  algorithm: KeyAlgorithm,
+  { curve = 'P-256', modulusBits = 3072 }: KeySize,
+): Promise<{ readonly privateKey: Buffer }> {
   switch (algorithm) {
     case 'ecdsa':
-      return generateAsync('ec', { namedCurve: 'P-256', publicKeyEncoding, privateKeyEncoding });
+      return generateAsync('ec', { namedCurve: curve, publicKeyEncoding, privateKeyEncoding });
     case 'ed25519':
       return generateAsync('ed25519', { publicKeyEncoding, privateKeyEncoding });
     case 'rsa':
-      return generateAsync('rsa', { modulusLength: 3072, publicKeyEncoding, privateKeyEncoding });
+      return generateAsync('rsa', { modulusLength: modulusBits, publicKeyEncoding, privateKeyEncoding });
   }
 }
 
@@ -50,9 +60,9 @@ export class PrivateKey implements Disposable {
     this.#parameters = signParameters(this.algorithm, key);
   }
 
-  /** A new key: ecdsa on P-256, ed25519, rsa of 3072 bits. Made on the thread pool. */
-  static async generate(algorithm: KeyAlgorithm): Promise<PrivateKey> {
-    const { privateKey } = await generateDer(algorithm);
+  /** A new key, made on the thread pool. */
+  static async generate(algorithm: KeyAlgorithm, size: KeySize = {}): Promise<PrivateKey> {
+    const { privateKey } = await generateDer(algorithm, size);
     try {
       return PrivateKey.fromPkcs8(privateKey);
     } finally {

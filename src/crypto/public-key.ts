@@ -65,8 +65,17 @@ export function toKeyObject(key: PublicKey): KeyObject {
   return object;
 }
 
+/** What was worked out before: for EC it costs OpenSSL as much as reading the key. */
+const known = new WeakMap<KeyObject, PublicKey>();
+
 /** The public half of a node:crypto key, private or public. @throws {SignetError} UNSUPPORTED */
 export function publicKeyOf(object: KeyObject): PublicKey {
+  const publicKey = known.get(object) ?? workOutPublicKey(object);
+  known.set(object, publicKey);
+  return publicKey;
+}
+
+function workOutPublicKey(object: KeyObject): PublicKey {
   const algorithm = algorithmOfKeyObject(object);
   if (algorithm === undefined)
     throw new SignetError('UNSUPPORTED', `keys of type ${object.asymmetricKeyType} are not supported`);
@@ -98,18 +107,28 @@ export function verifySignature(key: PublicKey, message: Uint8Array, signature: 
 
 /** As `verifySignature`, with the `toKeyObject` of the key: making one costs as much as verifying. */
 export function verifyWith(object: KeyObject, key: PublicKey, message: Uint8Array, signature: Uint8Array): boolean {
-  const hash = algorithmRow(key.algorithm).messageHash;
-  switch (key.algorithm) {
-    case 'ecdsa':
-      return verify(hash, message, { key: object, dsaEncoding: 'ieee-p1363' }, signature);
-    case 'ed25519':
-      return verify(null, message, object, signature);
-    case 'rsa':
-      return verify(
-        hash,
-        message,
-        { key: object, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 },
-        signature,
-      );
-  }
+  const { hash, options } = verificationOf(key.algorithm);
+  return verify(hash, message, { key: object, ...options }, signature);
 }
+
+/** What node:crypto's `verify` is given for signatures in the port's encoding. */
+export interface Verification {
+  /** Null: the algorithm has its own. */
+  readonly hash: string | null;
+  readonly options: {
+    readonly dsaEncoding?: 'ieee-p1363';
+    readonly padding?: number;
+    readonly saltLength?: number;
+  };
+}
+
+/** How signatures of whole messages are verified. */
+export function verificationOf(algorithm: KeyAlgorithm): Verification {
+  return { hash: algorithmRow(algorithm).messageHash ?? null, options: VERIFY_OPTIONS[algorithm] };
+}
+
+const VERIFY_OPTIONS: Readonly<Record<KeyAlgorithm, Verification['options']>> = {
+  ecdsa: { dsaEncoding: 'ieee-p1363' },
+  ed25519: {},
+  rsa: { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 },
+};

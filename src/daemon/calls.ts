@@ -1,12 +1,21 @@
 /**
  * What every call passes: refused while draining, bounded in number and time, counted, its errors made into statuses.
  */
-import type { handleUnaryCall, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
+import type { EventEmitter } from 'node:events';
+import type {
+  handleClientStreamingCall,
+  handleUnaryCall,
+  Metadata,
+  ServerReadableStream,
+  ServerUnaryCall,
+  ServerWritableStream,
+} from '@grpc/grpc-js';
 import type { SignContext } from '../backends/backend.ts';
 import { type ErrorCode, GRPC_STATUS, type GrpcStatusName, SignetError } from '../errors.ts';
+import type { CallInteraction } from './call-interaction.ts';
 import { atMost, describeError, type Logger } from './log.ts';
 import type { MethodMetrics, Metrics } from './metrics.ts';
-import type { Peers } from './peer.ts';
+import type { Peer, Peers } from './peer.ts';
 import { type Status, statusOf, toSignetError } from './status.ts';
 
 export interface CallLimits {
@@ -30,9 +39,13 @@ export interface MethodOptions {
   readonly toStatus?: (error: SignetError) => Status;
   /** Answered also while draining and under load: health checks. */
   readonly always?: boolean;
+  /** How long a call with this metadata may take, milliseconds; `CallLimits.callTimeoutMs` if that is more. */
+  readonly patienceMs?: (metadata: Metadata) => number;
 }
 
-type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
+/** What every kind of call has. */
+type AnyCall = EventEmitter &
+  Pick<ServerUnaryCall<unknown, unknown>, 'cancelled' | 'getDeadline' | 'getPeer' | 'metadata'>;
 
 /** One reason for all: making an exception costs more than the rest of the call. */
 const GONE = new SignetError('CANCELLED', 'the call was cancelled');
@@ -40,13 +53,27 @@ const GONE = new SignetError('CANCELLED', 'the call was cancelled');
 /** Of one call. The abort signal is made only if somebody asks for it: most signatures never do. */
 export class CallContext implements SignContext {
   readonly caller: string;
+  readonly client: string;
   readonly deadline: number;
+  /** The connection, as grpc-js names it. */
+  readonly peer: string;
+  readonly metadata: Metadata;
+  /** Set by services whose callers can be asked. */
+  interaction: CallInteraction | undefined;
   cancelled = false;
   #controller: AbortController | undefined;
 
-  constructor(caller: string, deadline: number) {
-    this.caller = caller;
-    this.deadline = deadline;
+  constructor(call: {
+    readonly peer: Peer;
+    readonly address: string;
+    readonly deadline: number;
+    readonly metadata: Metadata;
+  }) {
+    this.caller = call.peer.name;
+    this.client = call.peer.client;
+    this.deadline = call.deadline;
+    this.peer = call.address;
+    this.metadata = call.metadata;
   }
 
   get signal(): AbortSignal {
@@ -90,8 +117,10 @@ interface OpenCall {
   readonly call: AnyCall;
   readonly context: CallContext;
   readonly startedAt: number;
-  /** Of the last sign of life: the beginning, or an item that the client took. */
+  /** Of the last sign of life: the beginning, or an item that the client took or sent. */
   progressAt: number;
+  /** From there on, milliseconds. */
+  readonly limitMs: number;
   readonly fail: (status: Status) => void;
   isAnswered: boolean;
 }
@@ -104,8 +133,8 @@ export class Calls implements Disposable {
   readonly #metrics: Metrics;
   readonly #peers: Peers;
   readonly #log: Logger;
-  /** In the order of their last progress; all have the same time-out, so the first are the first to be late. */
-  readonly #unanswered = new Set<OpenCall>();
+  /** By time limit, and in the order of their last progress: the first are the first to be late. */
+  readonly #unanswered = new Map<number, Set<OpenCall>>();
   readonly #sweeper: NodeJS.Timeout;
   readonly #refused: (fields: object, text: string) => void;
   #inFlight = 0;
@@ -144,7 +173,7 @@ export class Calls implements Disposable {
 
   /** Answers whatever is still open: those who wait are told, rather than cut off. */
   abandon(): void {
-    for (const open of this.#unanswered) {
+    for (const open of [...this.#unanswered.values()].flatMap((calls) => [...calls])) {
       open.context.abort();
       const error = new SignetError('UNAVAILABLE', 'the daemon is shutting down');
       if (this.#answer(open, 'UNAVAILABLE')) open.fail(statusOf(error));
@@ -167,7 +196,7 @@ export class Calls implements Disposable {
   ): handleUnaryCall<Request, Response> {
     const method = { name, options, metrics: this.#metrics.method(name) };
     return (call, callback) => {
-      const open = this.#open(method, call as AnyCall, (status) => callback(status, null));
+      const open = this.#open(method, call, (status) => callback(status, null));
       if (open === undefined) return;
       handler(call.request, open.context).then(
         (response) => {
@@ -187,7 +216,7 @@ export class Calls implements Disposable {
   ): (call: ServerWritableStream<Request, Item>) => void {
     const method = { name, options, metrics: this.#metrics.method(name) };
     return (call) => {
-      const open = this.#open(method, call as unknown as AnyCall, (status) => call.emit('error', status));
+      const open = this.#open(method, call, (status) => call.emit('error', status));
       if (open === undefined) return;
       const send = async () => {
         for await (const item of handler(call.request, open.context)) {
@@ -206,6 +235,40 @@ export class Calls implements Disposable {
     };
   }
 
+  /** A gRPC handler for a method whose request is a stream, read as fast as `handler` takes it. */
+  clientStream<Item, Response>(
+    name: string,
+    handler: (items: AsyncIterable<Item>, context: CallContext) => Promise<Response>,
+    options: MethodOptions = {},
+  ): handleClientStreamingCall<Item, Response> {
+    const method = { name, options, metrics: this.#metrics.method(name) };
+    return (call, callback) => {
+      const open = this.#open(method, call, (status) => callback(status, null));
+      if (open === undefined) return;
+      // Without a listener, a message that cannot be decoded would end the process.
+      call.on('error', () => open.context.abort());
+      handler(this.#items(call, open), open.context).then(
+        (response) => {
+          if (this.#answer(open, 'OK')) callback(null, response);
+          this.#close();
+        },
+        (thrown: unknown) => this.#failed(open, thrown),
+      );
+    };
+  }
+
+  async *#items<Item>(call: ServerReadableStream<Item, unknown>, open: OpenCall): AsyncIterable<Item> {
+    try {
+      // It is a duplex stream, whatever its type says: destroyed after the last item, it could not answer.
+      for await (const item of call.iterator({ destroyOnReturn: false })) {
+        this.#progressed(open);
+        yield item as Item;
+      }
+    } catch (error) {
+      throw open.context.cancelled ? GONE : error;
+    }
+  }
+
   #open(method: Method, call: AnyCall, fail: (status: Status) => void): OpenCall | undefined {
     method.metrics.started();
     const refusal = method.options.always ? undefined : this.#refusal();
@@ -217,11 +280,23 @@ export class Calls implements Disposable {
       return undefined;
     }
     this.#inFlight++;
-    const deadline = Math.min(Number(call.getDeadline()), Date.now() + this.#limits.callTimeoutMs);
-    const context = new CallContext(this.#peers.nameOf(call.getPeer()), deadline);
+    const limitMs = Math.max(method.options.patienceMs?.(call.metadata) ?? 0, this.#limits.callTimeoutMs);
+    const deadline = Math.min(Number(call.getDeadline()), Date.now() + limitMs);
+    const address = call.getPeer();
+    const { metadata } = call;
+    const context = new CallContext({ peer: this.#peers.find(address), address, deadline, metadata });
     const startedAt = performance.now();
-    const open: OpenCall = { method, call, context, startedAt, progressAt: startedAt, fail, isAnswered: false };
-    this.#unanswered.add(open);
+    const open: OpenCall = {
+      method,
+      call,
+      context,
+      startedAt,
+      progressAt: startedAt,
+      limitMs,
+      fail,
+      isAnswered: false,
+    };
+    this.#alike(open).add(open);
     // grpc-js emits this at the end of every call, also of an answered one.
     call.on('cancelled', () => {
       if (!open.isAnswered) context.abort();
@@ -234,15 +309,24 @@ export class Calls implements Disposable {
   #progressed(open: OpenCall): void {
     if (open.isAnswered) return;
     open.progressAt = performance.now();
-    this.#unanswered.delete(open);
-    this.#unanswered.add(open);
+    this.#alike(open).delete(open);
+    this.#alike(open).add(open);
+  }
+
+  /** Unanswered calls with the same time limit: there are two or three limits. */
+  #alike({ limitMs }: OpenCall): Set<OpenCall> {
+    const known = this.#unanswered.get(limitMs);
+    if (known !== undefined) return known;
+    const calls = new Set<OpenCall>();
+    this.#unanswered.set(limitMs, calls);
+    return calls;
   }
 
   /** Takes the right to answer. @returns False if the call was answered before, or its caller has gone. */
   #answer(open: OpenCall, code: GrpcStatusName): boolean {
     if (open.isAnswered) return false;
     open.isAnswered = true;
-    this.#unanswered.delete(open);
+    this.#alike(open).delete(open);
     const isGone = open.call.cancelled;
     open.method.metrics.ended(isGone ? 'CANCELLED' : code, performance.now() - open.startedAt);
     return !isGone;
@@ -276,15 +360,16 @@ export class Calls implements Disposable {
   }
 
   #sweep(): void {
-    const { callTimeoutMs } = this.#limits;
     const now = performance.now();
-    for (const open of this.#unanswered) {
-      if (now - open.progressAt < callTimeoutMs) return;
-      const { method, context, fail } = open;
-      this.#log.warn({ method: method.name, caller: context.caller, timeoutMs: callTimeoutMs }, 'call timed out');
-      context.abort();
-      const error = new SignetError('DEADLINE_EXCEEDED', `${method.name} took longer than ${callTimeoutMs} ms`);
-      if (this.#answer(open, 'DEADLINE_EXCEEDED')) fail(statusOf(error));
+    for (const [limitMs, calls] of this.#unanswered) {
+      for (const open of calls) {
+        if (now - open.progressAt < limitMs) break;
+        const { method, context, fail } = open;
+        this.#log.warn({ method: method.name, caller: context.caller, timeoutMs: limitMs }, 'call timed out');
+        context.abort();
+        const error = new SignetError('DEADLINE_EXCEEDED', `${method.name} took longer than ${limitMs} ms`);
+        if (this.#answer(open, 'DEADLINE_EXCEEDED')) fail(statusOf(error));
+      }
     }
   }
 

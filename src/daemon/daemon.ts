@@ -1,15 +1,13 @@
 /** Puts the parts together: keyring, signing path, services, listeners; starts them and stops them in order. */
 import cluster from 'node:cluster';
 import type { Socket } from 'node:net';
-import { join } from 'node:path';
 import type { KeyBackend } from '../backends/backend.ts';
-import { openStorage, openToken } from '../backends/open.ts';
+import { openStorage } from '../backends/open.ts';
 import { SingleFlight } from '../backends/single-flight.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import { SignetError } from '../errors.ts';
 import { Keyring } from '../keyring/keyring.ts';
-import { aliasVariable, ConfiguredPassphrases, passphraseOfAlias } from '../keyring/unlock.ts';
-import { defaultStateDir } from '../locations.ts';
+import type { ConfiguredPassphrases } from '../keyring/unlock.ts';
 import type { Native } from '../native.ts';
 import { AGENT } from '../rpc/agent-definition.ts';
 import { HEALTH, KEY_MANAGEMENT, SIGNER } from '../rpc/definitions.ts';
@@ -19,6 +17,8 @@ import { VERSION } from '../version.ts';
 import { Calls } from './calls.ts';
 import type { Config } from './config.ts';
 import { createGrpcServer, type GrpcServer } from './grpc-server.ts';
+import { type HomesOptions, openPassphrases, openSecretStore, openTokens, storageContext } from './homes.ts';
+import { Interactions } from './interactions.ts';
 import { type Listener, listenTls, listenUnix, type TlsListener } from './listeners.ts';
 import { describeError, type Logger, type LogHandle } from './log.ts';
 import { Metrics, mergeMetrics } from './metrics.ts';
@@ -28,8 +28,10 @@ import { agentService } from './services/agent.ts';
 import { Health } from './services/health.ts';
 import { keyManagementService } from './services/key-management.ts';
 import { signerService } from './services/signer.ts';
+import { logSignature } from './signature-log.ts';
 import { activatedSocket } from './socket-activation.ts';
 import { loadTlsMaterial } from './tls-files.ts';
+import { TrustDirectories } from './trust-directories.ts';
 import type { Workers } from './workers.ts';
 
 /** How often the backends are asked whether they can sign, milliseconds. */
@@ -37,6 +39,8 @@ const HEALTH_INTERVAL_MS = 1000;
 /** Agents without a server section take these; the same numbers as the server's defaults. */
 const AGENT_LIMITS = { maxConcurrentCalls: 1024, callTimeoutMs: 30_000 };
 const DEFAULT_DRAIN_MS = 10_000;
+/** Of trust directories beside memory storage: as `storage.unlocked_ttl` and `storage.unlocked_max` default to. */
+const DEFAULT_UNLOCKED = { unlockedTtlMs: 3_600_000, unlockedMax: 10_000 };
 /** Time for last answers to leave, milliseconds. */
 const CLOSE_MS = 500;
 /** Time for clients to read NOT_SERVING before calls are refused, milliseconds. */
@@ -49,6 +53,8 @@ export interface DaemonOptions {
   readonly env: NodeJS.ProcessEnv;
   /** What this process serves: with several workers, the first process has the agent and they have the server. */
   readonly serves: { readonly agent: boolean; readonly server: boolean; readonly metrics: boolean };
+  /** A client asks for a graceful end. */
+  readonly requestStop: () => void;
   /** The processes that serve the server's port, where it is not this one. */
   readonly workers?: Workers;
 }
@@ -57,12 +63,14 @@ export class Daemon {
   readonly keyring: Keyring;
   readonly metrics: Metrics;
   /** Where new server keys get their passphrase; undefined for homes that need none. */
-  readonly passphrases: ConfiguredPassphrases | undefined;
-  readonly #options: DaemonOptions;
+  passphrases: ConfiguredPassphrases | undefined;
+  readonly #options: DaemonOptions & HomesOptions;
   readonly #log: Logger;
   readonly #calls: Calls;
   readonly #health = new Health();
   readonly #peers = new Peers();
+  readonly #interactions = new Interactions();
+  readonly #trustDirectories: TrustDirectories;
   readonly #listeners: Listener[] = [];
   readonly #servers: GrpcServer[] = [];
   readonly #startedAt = Date.now();
@@ -75,7 +83,7 @@ export class Daemon {
   #stopping: Promise<void> | undefined;
 
   private constructor(
-    options: DaemonOptions,
+    options: DaemonOptions & HomesOptions,
     keyring: Keyring,
     metrics: Metrics,
     passphrases: ConfiguredPassphrases | undefined,
@@ -91,30 +99,32 @@ export class Daemon {
       peers: this.#peers,
       log: this.#log,
     });
+    this.#trustDirectories = new TrustDirectories({
+      keyring,
+      placement: options.config.placement,
+      uidOf: (peer) => this.#peers.uidOf(peer),
+      open: (path) => this.#openDirectory(path),
+    });
   }
 
   /** @throws {SignetError} CONFIGURATION, UNAVAILABLE: a daemon that starts is a daemon that can sign */
   static async start(options: DaemonOptions): Promise<Daemon> {
-    const { config, log, env } = options;
+    const { config } = options;
+    const homes = { ...options, secretStore: openSecretStore(options.env, options.log) };
     let passphrases: ConfiguredPassphrases | undefined;
-    const storage = await openStorage(config.storage, {
-      passphrases: async () => {
-        passphrases = await openPassphrases(config, env);
-        return passphrases;
-      },
-      passphraseOfAlias: (alias) => passphraseOfAlias(env, alias),
-      variableOfAlias: aliasVariable,
-      onUnreadable: (what, error) => log.logger.warn({ what, ...describeError(error, log.logger) }, 'not a usable key'),
-      onError: (what, error) => log.logger.error(describeError(error, log.logger), what),
+    const context = storageContext(homes, async () => {
+      passphrases = await openPassphrases(homes);
+      return passphrases;
     });
-    const tokens = await openTokens(options).catch(async (error: unknown) => {
+    const storage = await openStorage(config.storage, context);
+    const tokens = await openTokens(homes).catch(async (error: unknown) => {
       await storage[Symbol.asyncDispose]();
       throw error;
     });
     // Tokens first: a key that is on one is not to be used from a file.
     const keyring = new Keyring({ backends: [...tokens, storage], storage, placement: config.placement });
     const metrics = new Metrics();
-    const daemon = new Daemon(options, keyring, metrics, passphrases);
+    const daemon = new Daemon(homes, keyring, metrics, passphrases);
     try {
       await daemon.#start();
     } catch (error) {
@@ -128,9 +138,9 @@ export class Daemon {
     return this.#listeners;
   }
 
-  /** Milliseconds since the last call; 0 while one is being answered. */
+  /** Milliseconds since the last call; 0 while one is being answered, or a client is there to be asked. */
   get idleMs(): number {
-    return this.#calls.idleMs;
+    return this.#interactions.size > 0 ? 0 : this.#calls.idleMs;
   }
 
   /** @throws {SignetError} UNAVAILABLE: a worker does not answer */
@@ -150,14 +160,34 @@ export class Daemon {
         ready: state.ready,
         reason: state.ready ? '' : state.reason,
       })),
-      unlocked_keys: (await this.keyring.unlockedCount()) + ((await workers?.unlockedCount()) ?? 0),
+      unlocked_keys: await this.#unlockedCount(),
       log_level: this.#options.log.level,
       config_file: this.#options.config.file ?? '',
     };
   }
 
-  /** Re-reads the TLS files. New ones that cannot be used leave the old ones in place. */
+  async #unlockedCount(): Promise<number> {
+    const { workers } = this.#options;
+    const others = (await workers?.unlockedCount()) ?? 0;
+    return (await this.keyring.unlockedCount()) + (await this.#trustDirectories.unlockedCount()) + others;
+  }
+
+  /** Lets go of tokens, and re-reads the TLS files. */
   async reload(): Promise<void> {
+    await Promise.all([this.#releaseTokens(), this.#reloadTls()]);
+  }
+
+  /** Other programs can have them now; the next use takes them back, and needs the PIN again. */
+  async #releaseTokens(): Promise<void> {
+    for (const { backend, error } of await this.keyring.release()) {
+      const fields = { token: backend.location };
+      if (error === undefined) this.#log.info(fields, 'token released');
+      else this.#log.error({ ...fields, ...describeError(error, this.#log) }, 'token not released');
+    }
+  }
+
+  /** Re-reads the TLS files. New ones that cannot be used leave the old ones in place. */
+  async #reloadTls(): Promise<void> {
     const { server } = this.#options.config;
     if (server === undefined || this.#tls === undefined) return;
     try {
@@ -193,15 +223,17 @@ export class Daemon {
       this.#calls.abandon();
     }
     this.#health.close();
+    this.#interactions.close();
     await Promise.all(this.#servers.map((server) => server.close(Math.max(left(), CLOSE_MS))));
     for (const listener of this.#listeners) if (listener.kind === 'metrics') await listener.close();
     this.#calls[Symbol.dispose]();
+    await this.#trustDirectories[Symbol.asyncDispose]();
     await this.keyring[Symbol.asyncDispose]();
   }
 
   async #start(): Promise<void> {
     const { config, native, serves } = this.#options;
-    this.metrics.watch(this.keyring);
+    this.metrics.watch(this.keyring, { countsKeys: serves.metrics });
     // A token may be plugged in later; storage that cannot be reached is a mistake to tell now.
     const storage = await this.keyring.storage.health();
     if (!storage.ready) throw new SignetError('UNAVAILABLE', storage.reason);
@@ -226,14 +258,17 @@ export class Daemon {
       );
     }
     if (serves.agent && config.agent !== undefined) {
-      const { calls, keyring, log } = { calls: this.#calls, keyring: this.keyring, log: this.#log };
+      const log = this.#log;
       const agent = agentService({
-        calls,
-        keyring,
-        signing,
+        calls: this.#calls,
+        interactions: this.#interactions,
+        trustDirectories: this.#trustDirectories,
+        record: (record) => this.#recordSignature(record),
         log,
         status: () => this.status(),
         lock: (keyId) => this.#lock(keyId),
+        stop: this.#options.requestStop,
+        secretStore: this.#options.secretStore,
       });
       const inject = this.#serve([...shared, [AGENT, agent]]);
       this.#listeners.push(await listenUnix(config.agent.socket, native, { peers: this.#peers, log, inject }));
@@ -254,10 +289,26 @@ export class Daemon {
     }
   }
 
+  /** The `private` folder of a trust directory that a client names. */
+  #openDirectory(path: string): Promise<KeyBackend> {
+    const { config } = this.#options;
+    const bounds = config.storage.backend === 'memory' ? DEFAULT_UNLOCKED : config.storage;
+    const { unlockedTtlMs, unlockedMax } = bounds;
+    const context = storageContext(this.#options, async () => {
+      this.passphrases ??= await openPassphrases(this.#options);
+      return this.passphrases;
+    });
+    return openStorage({ backend: 'file', path, mayBeMissing: true, unlockedTtlMs, unlockedMax }, context);
+  }
+
   /** @throws {SignetError} UNAVAILABLE: a worker does not answer; everybody else's keys are closed */
   async #lock(keyId: KeyId | undefined): Promise<number> {
-    const [own, others] = await Promise.all([this.keyring.lock(keyId), this.#options.workers?.lock(keyId)]);
-    return own + (others ?? 0);
+    const [own, named, others] = await Promise.all([
+      this.keyring.lock(keyId),
+      this.#trustDirectories.lock(keyId),
+      this.#options.workers?.lock(keyId),
+    ]);
+    return own + named + (others ?? 0);
   }
 
   async #collectMetrics(): Promise<string> {
@@ -290,85 +341,8 @@ export class Daemon {
 
   #recordSignature(record: SignRecord): void {
     this.metrics.signed(record);
-    const level = levelOf(record.outcome);
-    // The level is asked first: the digest below is paid for only if somebody reads it.
-    if (!this.#log.isLevelEnabled(level)) return;
-    const { caller, keyId, located, algorithm, outcome, durationMs, queueMs, contentBytes } = record;
-    const fields = {
-      caller,
-      keyId,
-      role: located?.info.role ?? null,
-      gun: located?.info.gun ?? null,
-      algorithm: algorithm ?? null,
-      backend: located?.backend.name ?? null,
-      durationMs: round(durationMs),
-      queueMs: round(queueMs),
-      outcome,
-      contentBytes,
-      contentSha256: record.contentDigest(),
-    };
-    if (outcome === 'ok') this.#log[level](fields, 'signed');
-    else this.#log[level]({ ...fields, ...describeError(record.error, this.#log) }, 'signing failed');
+    logSignature(record, this.#log);
   }
-}
-
-async function openTokens({ config, env, log: { logger } }: DaemonOptions): Promise<KeyBackend[]> {
-  const tokens: KeyBackend[] = [];
-  if (config.tokens.length === 0) return tokens;
-  const stateDirectory = defaultStateDir(env);
-  try {
-    for (const options of config.tokens) {
-      const token = await openToken(options, {
-        env,
-        stateDirectory,
-        credentialsDirectory: env['CREDENTIALS_DIRECTORY'],
-        isOnlyToken: config.tokens.length === 1,
-        onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),
-        onEvent: (what, error) => {
-          if (error === undefined) logger.info(what);
-          else logger.warn(describeError(error, logger), what);
-        },
-      });
-      tokens.push(token);
-    }
-    return tokens;
-  } catch (error) {
-    for (const token of tokens) await token[Symbol.asyncDispose]();
-    throw error;
-  }
-}
-
-async function openPassphrases(config: Config, env: NodeJS.ProcessEnv): Promise<ConfiguredPassphrases> {
-  const { storage } = config;
-  const file = storage.backend === 'file' ? storage : undefined;
-  const home = env['HOME'];
-  return ConfiguredPassphrases.open({
-    env,
-    alias: file?.defaultAlias,
-    passphraseFile: file?.passphraseFile,
-    randomFile: home ? join(home, '.signet', 'secrets', 'passphrase') : undefined,
-    kdfIterations: file?.kdfIterations,
-  });
-}
-
-/** What a client did wrong, or gave up, is no fault of the daemon. */
-function levelOf(outcome: SignRecord['outcome']): 'debug' | 'info' | 'warn' | 'error' {
-  switch (outcome) {
-    case 'ok':
-    case 'CANCELLED':
-      return 'info';
-    case 'KEY_NOT_FOUND':
-      return 'warn';
-    case 'INVALID_ARGUMENT':
-      return 'debug'; // `calls.ts` tells it, with the rest of what it refuses
-    default:
-      return 'error';
-  }
-}
-
-/** Microseconds are enough for a log. */
-function round(milliseconds: number): number {
-  return Math.round(milliseconds * 1000) / 1000;
 }
 
 /** @returns Whether `work` ended in time. Leaves no timer behind, which would keep the process alive. */

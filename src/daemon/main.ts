@@ -125,6 +125,7 @@ async function run(flags: Flags, log: LogHandle): Promise<number> {
     native,
     env: process.env,
     serves: { agent: true, server: !several, metrics: true },
+    requestStop: () => actions.drain(),
     ...(workers && { workers }),
   });
   // A start may wait for a database that does not answer; whoever ends the daemon meanwhile need not wait for that too.
@@ -184,6 +185,7 @@ async function runWorker(
       native,
       env: process.env,
       serves: { agent: false, server: true, metrics: false },
+      requestStop: () => end(0),
     });
     answerSupervisor(daemon);
     supervisor.ready(daemon.listeners[0]?.address ?? '');

@@ -6,6 +6,7 @@ import { SignetError } from '../errors.ts';
 import { aliasVariable, passphraseOfAlias } from '../keyring/unlock.ts';
 import type { Config, MaintenanceTask, SqlStorageConfig } from './config.ts';
 import { describeError, type Logger } from './log.ts';
+import { Progress } from './progress.ts';
 
 /** An index over a million rows, or a look for deleted ones, takes longer than any statement of a serving daemon. */
 const STATEMENT_TIMEOUT_MS = 600_000;
@@ -104,36 +105,4 @@ function requirePassphrase(env: NodeJS.ProcessEnv, alias: string): Secret {
   throw new SignetError('CONFIGURATION', `the passphrase of alias "${alias}" is not set`, {
     hint: `set ${aliasVariable(alias)}`,
   });
-}
-
-/** How often a line is written where nobody watches, milliseconds. */
-const LINE_MS = 10_000;
-const BAR_WIDTH = 30;
-
-/** A bar on a terminal, a line now and then elsewhere; on stderr. */
-class Progress {
-  readonly #what: string;
-  #lastLine = performance.now();
-  #isShown = false;
-
-  constructor(what: string) {
-    this.#what = what;
-  }
-
-  show(done: number, total: number | undefined): void {
-    const count = total === undefined ? `${done}` : `${done} of ${total}`;
-    if (process.stderr.isTTY) {
-      const filled = total === undefined ? 0 : Math.floor((BAR_WIDTH * done) / Math.max(total, done, 1));
-      const bar = total === undefined ? '' : `[${'#'.repeat(filled)}${'-'.repeat(BAR_WIDTH - filled)}] `;
-      process.stderr.write(`\r${bar}${count} ${this.#what}`);
-      this.#isShown = true;
-    } else if (performance.now() - this.#lastLine >= LINE_MS) {
-      this.#lastLine = performance.now();
-      process.stderr.write(`${count} ${this.#what}\n`);
-    }
-  }
-
-  end(): void {
-    if (this.#isShown) process.stderr.write('\n');
-  }
 }

@@ -4,6 +4,7 @@ import type { GrpcStatusName } from '../errors.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import type { SignRecord } from '../signing/sign-service.ts';
 import { LatencyHistogram } from './histogram.ts';
+import { KeyCount } from './key-count.ts';
 
 /** Counts calls of one method; made once per method, so that a call looks nothing up by name. */
 export interface MethodMetrics {
@@ -65,8 +66,12 @@ export class Metrics {
     this.#signLatency = latency('signet_sign_seconds', 'The signing operation proper', 'backend');
   }
 
-  /** Gauges that are read from the keyring when somebody asks. */
-  watch(keyring: Keyring): void {
+  /**
+   * Gauges that are read from the keyring when somebody asks.
+   *
+   * @param options.countsKeys False in all processes but one: they have the same keys.
+   */
+  watch(keyring: Keyring, options: { readonly countsKeys: boolean }): void {
     new Gauge({
       name: 'signet_backend_up',
       help: '1 if the backend can sign',
@@ -78,27 +83,31 @@ export class Metrics {
           this.set({ backend: backend.name }, Number(health.ready));
       },
     });
-    new Gauge({
-      name: 'signet_keys',
-      help: 'Keys in the backend',
-      labelNames: ['backend'],
-      aggregator: 'max', // several workers see the same keys
-      registers: [this.registry],
-      async collect() {
-        for (const backend of keyring.backends) {
-          // A backend that is down has no number, rather than a wrong one; signet_backend_up tells.
-          const count = await backend.count().catch(() => undefined);
-          if (count === undefined) this.remove({ backend: backend.name });
-          else this.set({ backend: backend.name }, count);
-        }
-      },
-    });
+    if (options.countsKeys) this.#countKeys(keyring);
     new Gauge({
       name: 'signet_unlocked_keys',
       help: 'Keys that are open in memory',
       registers: [this.registry],
       async collect() {
         this.set(await keyring.unlockedCount());
+      },
+    });
+  }
+
+  #countKeys(keyring: Keyring): void {
+    const counts = keyring.backends.map((backend) => ({ backend, count: new KeyCount(backend) }));
+    new Gauge({
+      name: 'signet_keys',
+      help: 'Keys in the backend, up to a minute ago',
+      labelNames: ['backend'],
+      aggregator: 'max',
+      registers: [this.registry],
+      async collect() {
+        for (const { backend, count } of counts) {
+          const keys = await count.read();
+          if (keys === undefined) this.remove({ backend: backend.name });
+          else this.set({ backend: backend.name }, keys);
+        }
       },
     });
   }

@@ -6,6 +6,10 @@ import type { Native } from '../native.ts';
 export interface Peer {
   /** For logs and policy: `CN=notary-server (10.0.0.7:40112)`, `uid 1000, pid 4711`, `local user`. */
   readonly name: string;
+  /** All of its connections take turns with other clients as one: the certificate's subject and its host, a local process. */
+  readonly client: string;
+  /** Of a Unix peer, where the system tells. */
+  readonly uid?: number | undefined;
 }
 
 /**
@@ -22,16 +26,25 @@ export class Peers {
     const name = credentials === undefined ? 'local user' : `uid ${credentials.uid}, pid ${credentials.pid}`;
     const address = `unix:${this.#unixConnections++}`;
     Object.defineProperty(socket, 'remoteAddress', { value: address });
-    return this.#add(socket, address, { name });
+    const client = credentials === undefined ? address : name;
+    return this.#add(socket, address, { name, client, uid: credentials?.uid });
   }
 
   addTls(socket: TLSSocket): Peer {
     const address = `${socket.remoteAddress}:${socket.remotePort}`;
-    return this.#add(socket, address, { name: `${subjectOf(socket)} (${address})` });
+    const subject = subjectOf(socket);
+    return this.#add(socket, address, {
+      name: `${subject} (${address})`,
+      client: `${subject} (${socket.remoteAddress})`,
+    });
   }
 
-  nameOf(address: string): string {
-    return this.#byAddress.get(address)?.name ?? address;
+  find(address: string): Peer {
+    return this.#byAddress.get(address) ?? { name: address, client: address };
+  }
+
+  uidOf(address: string): number | undefined {
+    return this.#byAddress.get(address)?.uid;
   }
 
   #add(socket: Socket, address: string, peer: Peer): Peer {

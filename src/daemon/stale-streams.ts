@@ -7,11 +7,17 @@
 import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { GRPC_STATUS, SignetError } from '../errors.ts';
+import { INTERACTION_KEY, INTERACTIVE_CALL_MS } from './interactions.ts';
 
-/** The one method whose answer has no end; `Health` bounds how many there are. */
-const ENDLESS = '/grpc.health.v1.Health/Watch';
-/** The one whose answer may be long; `Calls` ends it when its reader stops, this only if the reader does not see that. */
-const LONG = '/signet.v1.Agent/ListKeys';
+const AGENT = '/signet.v1.Agent/';
+/** Methods without an end; `Health` and `Interactions` bound how many there are. */
+const ENDLESS: ReadonlySet<string> = new Set(['/grpc.health.v1.Health/Watch', `${AGENT}Interact`]);
+/**
+ * Methods whose request or answer may be long; `Calls` ends them when they stand still, this only if the client does not
+ * see that.
+ */
+const LONG_ANSWERS: ReadonlySet<string> = new Set([`${AGENT}ListKeys`, `${AGENT}Backup`, `${AGENT}Restore`]);
+const LONG_REQUEST = `${AGENT}Restore`;
 const LONG_FACTOR = 20;
 /** Looks per time limit. */
 const LOOKS = 4;
@@ -20,8 +26,8 @@ interface Age {
   /** Number of the look before which it came. */
   readonly look: number;
   readonly isEndless: boolean;
-  /** Looks after which an answer that is not read to its end is ended. */
-  readonly patience: number;
+  /** Looks after which a request that has not arrived, and an answer that is not read to its end, is ended. */
+  readonly patience: { readonly request: number; readonly answer: number };
 }
 
 /**
@@ -38,8 +44,8 @@ export function endStaleStreams(server: Server, timeoutMs: number): NodeJS.Timeo
   let look = 0;
   for (const http2Server of http2Servers.keys()) {
     http2Server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
-      const patience = headers[':path'] === LONG ? LONG_FACTOR * LOOKS : 2 * LOOKS;
-      ages.set(stream, { look, isEndless: headers[':path'] === ENDLESS, patience });
+      const path = headers[':path'] ?? '';
+      ages.set(stream, { look, isEndless: ENDLESS.has(path), patience: patienceFor(path, headers, timeoutMs) });
       stream.once('close', () => ages.delete(stream));
     });
   }
@@ -50,12 +56,21 @@ export function endStaleStreams(server: Server, timeoutMs: number): NodeJS.Timeo
         const looks = look - age.look;
         if (looks <= LOOKS) break;
         if (age.isEndless && stream.headersSent) ages.delete(stream);
-        else if (!stream.readableEnded || looks > age.patience) end(stream);
+        else if (looks > (stream.readableEnded ? age.patience.answer : age.patience.request)) end(stream);
       }
     },
     Math.ceil(timeoutMs / LOOKS),
   );
   return timer.unref();
+}
+
+/** In looks. A person may be asked for the answer: then `Calls` waits longer too. */
+function patienceFor(path: string, headers: IncomingHttpHeaders, timeoutMs: number): Age['patience'] {
+  const long = LONG_FACTOR * LOOKS;
+  if (LONG_ANSWERS.has(path)) return { request: path === LONG_REQUEST ? long : LOOKS, answer: long };
+  const asks = path.startsWith(AGENT) && headers[INTERACTION_KEY] !== undefined;
+  const factor = asks ? Math.max(1, Math.ceil(INTERACTIVE_CALL_MS / timeoutMs)) : 1;
+  return { request: LOOKS, answer: (factor + 1) * LOOKS };
 }
 
 function end(stream: ServerHttp2Stream): void {

@@ -1,15 +1,37 @@
 /** The ordered backends as one: finds a key wherever it lives, places a new one where the rules say. */
-import type { BackendHealth, KeyBackend, KeyInfo, KeyRequest, SignContext } from '../backends/backend.ts';
+import type {
+  BackendHealth,
+  ImportRequest,
+  KeyBackend,
+  KeyInfo,
+  KeyRequest,
+  SignContext,
+} from '../backends/backend.ts';
 import type { KeyId } from '../crypto/key-id.ts';
+import { PrivateKey } from '../crypto/private-key.ts';
 import type { PublicKey } from '../crypto/public-key.ts';
 import type { Secret } from '../crypto/secret.ts';
 import { SignetError } from '../errors.ts';
 import { type Placement, placesFor } from './placement.ts';
+import { checkFits, isToken, narrow, type Target } from './target.ts';
 
 /** A key and the backend that holds it. */
 export interface LocatedKey {
   readonly info: KeyInfo;
   readonly backend: KeyBackend;
+}
+
+export interface CreatedKey extends LocatedKey {
+  readonly publicKey: PublicKey;
+  /** Homes that come before in the rule, and make no such keys: whoever asked is to be told. */
+  readonly passedOver: readonly KeyBackend[];
+}
+
+export interface Removal {
+  /** Whether a backend had the key. */
+  readonly removed: boolean;
+  /** Backends that could not be asked, and may hold another copy. */
+  readonly unasked: readonly { readonly backend: KeyBackend; readonly error: SignetError }[];
 }
 
 export interface KeyringOptions {
@@ -35,7 +57,7 @@ export class Keyring implements AsyncDisposable {
       for (const name of names) {
         if (this.#named(name).length === 0) {
           throw new SignetError('CONFIGURATION', `placement of "${role}" names "${name}", which is not configured`, {
-            hint: `use one of: ${['storage', ...backends.map((backend) => backend.name)].join(', ')}`,
+            hint: `use one of: ${this.#names().join(', ')}`,
           });
         }
       }
@@ -78,34 +100,63 @@ export class Keyring implements AsyncDisposable {
   }
 
   /**
-   * Makes a key in the first backend of the role's rule. A backend that fails is not passed over: that would be a
-   * silent fall-back from hardware to file.
+   * Makes a key in the first home of the role's rule that makes such keys, or where `target` says. A home that fails is not
+   * passed over: that would be a silent fall-back from hardware to file.
+   *
+   * @throws {SignetError} UNSUPPORTED, TOKEN_NOT_PRESENT, INVALID_ARGUMENT for a home that is not configured, or as the home
    */
-  async generate(request: KeyRequest, context: SignContext): Promise<LocatedKey & { readonly publicKey: PublicKey }> {
-    for (const name of placesFor(this.#placement, request.role)) {
-      for (const backend of this.#named(name)) {
-        if (!backend.generator?.algorithms.includes(request.algorithm)) continue;
-        const info = await backend.generator.generate(request, context);
-        return { info, backend, publicKey: info.publicKey };
-      }
-    }
-    throw new SignetError(
-      'UNSUPPORTED',
-      `no configured backend makes ${request.algorithm} keys for role "${request.role}"`,
-    );
+  async generate(request: KeyRequest, context: SignContext, target: Target = {}): Promise<CreatedKey> {
+    const homes = await this.#homesFor(request.role, target);
+    const chosen = homes.findIndex(({ generator }) => generator?.algorithms.includes(request.algorithm));
+    const backend = homes[chosen];
+    if (backend?.generator === undefined) throw incapable(`makes ${request.algorithm} keys`, request.role, homes);
+    checkFits(backend, request);
+    const { generator } = backend;
+    const info = await insteadOf(homes.slice(chosen + 1), () => generator.generate(request, context));
+    return { info, backend, publicKey: info.publicKey, passedOver: homes.slice(0, chosen) };
   }
 
-  /** Removes a key from every backend that holds it. @returns Whether one did. */
-  async remove(keyId: KeyId, context: SignContext): Promise<boolean> {
+  /**
+   * Stores a key made elsewhere. A token takes one only if the caller named it: keys on tokens are made there.
+   *
+   * @param pkcs8 DER PrivateKeyInfo; neither kept nor changed.
+   * @throws {SignetError} KEY_EXISTS also if another home has the key, else as `generate`
+   */
+  async import(
+    pkcs8: Uint8Array,
+    request: ImportRequest,
+    context: SignContext,
+    target: Target = {},
+  ): Promise<CreatedKey> {
+    const isNamed = target.backend !== undefined || target.serial !== undefined;
+    const rule = await this.#homesFor(request.role, target);
+    const homes = isNamed ? rule : rule.filter((home) => !isToken(home));
+    const [backend] = homes.filter(({ importer }) => importer !== undefined);
+    if (backend?.importer === undefined) throw incapable('takes imported keys', request.role, homes);
+    checkFits(backend, request);
+    await this.#refuseSecondCopy(pkcs8);
+    const info = await backend.importer.import(pkcs8, request, context);
+    return { info, backend, publicKey: info.publicKey, passedOver: [] };
+  }
+
+  /**
+   * Removes a key from every backend that holds it. One that is away stops nobody from deleting the keys of the others.
+   *
+   * @throws {SignetError} the failure of a backend that could not be asked, if no other one had the key; any other failure
+   */
+  async remove(keyId: KeyId, context: SignContext): Promise<Removal> {
     let removed = false;
+    const unasked: Removal['unasked'][number][] = [];
     for (const backend of this.backends) {
-      if (backend.remover !== undefined) {
-        removed = (await backend.remover.remove(keyId, context)) || removed;
-      } else if ((await backend.find(keyId)) !== undefined) {
-        throw new SignetError('UNSUPPORTED', `keys in ${backend.location} cannot be removed`);
+      try {
+        removed = (await removeFrom(backend, keyId, context)) || removed;
+      } catch (error) {
+        if (!isAway(error)) throw error;
+        unasked.push({ backend, error });
       }
     }
-    return removed;
+    if (!removed && unasked[0] !== undefined) throw unasked[0].error;
+    return { removed, unasked };
   }
 
   /** @throws {SignetError} KEY_NOT_FOUND, PASSPHRASE_INCORRECT, UNSUPPORTED if the key is not sealed by a passphrase */
@@ -131,6 +182,20 @@ export class Keyring implements AsyncDisposable {
     return open;
   }
 
+  /** Lets go of every token, so that other programs can have them. @returns Each, with what went wrong if something did */
+  async release(): Promise<readonly { readonly backend: KeyBackend; readonly error?: unknown }[]> {
+    return Promise.all(
+      this.backends.filter(isToken).map(async (backend) => {
+        try {
+          await backend.token?.release();
+          return { backend };
+        } catch (error) {
+          return { backend, error };
+        }
+      }),
+    );
+  }
+
   async health(): Promise<readonly { readonly backend: KeyBackend; readonly health: BackendHealth }[]> {
     return Promise.all(this.backends.map(async (backend) => ({ backend, health: await backend.health() })));
   }
@@ -139,7 +204,68 @@ export class Keyring implements AsyncDisposable {
     for (const backend of this.backends) await backend[Symbol.asyncDispose]();
   }
 
+  async #refuseSecondCopy(pkcs8: Uint8Array): Promise<void> {
+    using key = PrivateKey.fromPkcs8(pkcs8);
+    for (const backend of this.backends) {
+      // A token that is not plugged in does not stop the import; the home that takes the key looks for itself.
+      const present = await backend.find(key.keyId).catch(() => undefined);
+      if (present === undefined) continue;
+      throw new SignetError('KEY_EXISTS', `key ${key.keyId} is in ${present.location} already`, {
+        hint: 'remove it first, if this one is to take its place',
+      });
+    }
+  }
+
+  async #homesFor(role: string, target: Target): Promise<readonly KeyBackend[]> {
+    const { backend, serial } = target;
+    if (backend !== undefined && this.#named(backend).length === 0) {
+      throw new SignetError('INVALID_ARGUMENT', `no backend ${JSON.stringify(backend)} is configured`, {
+        hint: `use one of: ${this.#names().join(', ')}`,
+      });
+    }
+    // A serial number says enough: then the rule has no say.
+    const names =
+      backend !== undefined ? [backend] : serial !== undefined ? undefined : placesFor(this.#placement, role);
+    const homes = names?.flatMap((name) => this.#named(name)) ?? this.backends;
+    return narrow(homes, target, role);
+  }
+
+  #names(): readonly string[] {
+    return [...new Set(['storage', ...this.backends.map(({ name }) => name)])];
+  }
+
   #named(name: string): readonly KeyBackend[] {
     return name === 'storage' ? [this.storage] : this.backends.filter((backend) => backend.name === name);
   }
+}
+
+function incapable(what: string, role: string, homes: readonly KeyBackend[]): SignetError {
+  const places = homes.map(({ name }) => name).join(', ') || 'none';
+  return new SignetError('UNSUPPORTED', `no configured backend ${what} for role "${role}"`, {
+    hint: `the role's backends are: ${places}`,
+  });
+}
+
+/** A home that cannot be used now fails the call; the error says where else the key may go, and leaves that to the caller. */
+async function insteadOf<Result>(others: readonly KeyBackend[], make: () => Promise<Result>): Promise<Result> {
+  try {
+    return await make();
+  } catch (error) {
+    const names = [...new Set(others.map(({ name }) => name))];
+    if (!isAway(error) || names.length === 0) throw error;
+    const { code, message, hint, cause } = error;
+    const elsewhere = `to make the key elsewhere, name the backend: ${names.join(' or ')}`;
+    throw new SignetError(code, message, { hint: hint === undefined ? elsewhere : `${hint}; ${elsewhere}`, cause });
+  }
+}
+
+async function removeFrom(backend: KeyBackend, keyId: KeyId, context: SignContext): Promise<boolean> {
+  if (backend.remover !== undefined) return await backend.remover.remove(keyId, context);
+  if ((await backend.find(keyId)) === undefined) return false;
+  throw new SignetError('UNSUPPORTED', `keys in ${backend.location} cannot be removed`);
+}
+
+/** Whether a backend has not looked for the key at all, for all we know. */
+function isAway(error: unknown): error is SignetError {
+  return error instanceof SignetError && (error.code === 'TOKEN_NOT_PRESENT' || error.code === 'UNAVAILABLE');
 }

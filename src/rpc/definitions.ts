@@ -1,8 +1,7 @@
 /** What servers call: notary-signer's API and gRPC health. */
-import { loadServices, type Service, service } from './load.ts';
+import { loadService } from './load.ts';
+import type { Service } from './message-form.ts';
 
-const NOTARY = loadServices('notary/signer.proto');
-
-export const KEY_MANAGEMENT: Service = service(NOTARY, 'proto.KeyManagement');
-export const SIGNER: Service = service(NOTARY, 'proto.Signer');
-export const HEALTH: Service = service(loadServices('grpc/health/v1/health.proto'), 'grpc.health.v1.Health');
+export const KEY_MANAGEMENT: Service = loadService('notary/signer.proto', 'proto.KeyManagement');
+export const SIGNER: Service = loadService('notary/signer.proto', 'proto.Signer');
+export const HEALTH: Service = loadService('grpc/health/v1/health.proto', 'grpc.health.v1.Health');

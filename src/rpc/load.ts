@@ -1,28 +1,9 @@
-/** Loads the services of one file of `proto/`. */
-import { fileURLToPath } from 'node:url';
-import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { loadSync, type Options } from '@grpc/proto-loader';
+/** Loads the services that servers call, by proto-loader. */
+import { loadSync } from '@grpc/proto-loader';
+import { MESSAGE_FORM, PARSING, PROTO_DIRECTORY, type Service } from './message-form.ts';
 
-export type Service = ServiceDefinition<UntypedServiceImplementation>;
-
-const PROTO_DIRECTORY = fileURLToPath(new URL('../../proto/', import.meta.url));
-
-const OPTIONS: Options = {
-  includeDirs: [PROTO_DIRECTORY],
-  keepCase: true, // Notary's field names are camel case in the .proto itself
-  longs: Number,
-  enums: Number,
-  // Absent strings and bytes are '' and empty as proto3 says; absent messages stay null, which Sign must tell apart.
-  defaults: true,
-  oneofs: true,
-};
-
-/** @returns Services by their full names. */
-export function loadServices(file: string): Readonly<Record<string, Service>> {
-  return loadSync(file, OPTIONS) as unknown as Readonly<Record<string, Service>>;
-}
-
-/** One of them. A name that is not in its file is a bug that no test could miss. */
-export function service(services: Readonly<Record<string, Service>>, name: string): Service {
-  return services[name] as Service;
+/** @param file In `proto/`. @param name The service's full name. A name that is not in its file is a bug that no test could miss. */
+export function loadService(file: string, name: string): Service {
+  const definitions = loadSync(file, { includeDirs: [PROTO_DIRECTORY], ...PARSING, ...MESSAGE_FORM });
+  return definitions[name] as unknown as Service;
 }

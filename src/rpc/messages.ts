@@ -77,6 +77,7 @@ export interface AgentKey {
   readonly public_key: AgentPublicKey | null;
   readonly last_used_ms: number;
   readonly device: DeviceMessage | null;
+  readonly passed_over: readonly string[];
 }
 export interface DeviceMessage {
   readonly serial: string;
@@ -237,9 +238,14 @@ export interface BackupPart {
   readonly archive: Uint8Array;
   readonly progress: ProgressMessage | null;
 }
+export interface RestoreRequest {
+  readonly passphrase: Uint8Array;
+  readonly replace: boolean;
+  readonly dry_run: boolean;
+}
 export interface RestorePart {
   readonly part?: 'options' | 'archive';
-  readonly options?: { readonly passphrase: Uint8Array; readonly replace: boolean; readonly dry_run: boolean };
+  readonly options?: RestoreRequest;
   readonly archive?: Uint8Array;
 }
 export interface RestoreResponse {

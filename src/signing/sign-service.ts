@@ -91,6 +91,9 @@ class ObservedContext implements SignContext {
   get caller(): string {
     return this.#context.caller;
   }
+  get client(): string | undefined {
+    return this.#context.client;
+  }
   get signal(): AbortSignal | undefined {
     return this.#context.signal;
   }

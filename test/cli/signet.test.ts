@@ -36,22 +36,64 @@ describe('signet without a daemon', () => {
 
   it.each([
     [[], 'signet: no command given\nsignet: hint: signet --help lists the commands\n'],
-    [['key', 'lsit'], 'signet: unknown command "key lsit"\nsignet: hint: signet --help lists the commands\n'],
-    [['key', 'list', '--jsn'], "signet: Unknown option '--jsn'\nsignet: hint: signet --help tells the options\n"],
+    [['--frobnicate'], 'signet: unknown option --frobnicate\nsignet: hint: signet --help lists the commands\n'],
+    [
+      ['key', 'lsit'],
+      'signet: unknown command "key lsit"\nsignet: hint: did you mean "key list"? signet key --help lists its verbs\n',
+    ],
+    [['quux'], 'signet: unknown command "quux"\nsignet: hint: signet --help lists the commands\n'],
+    [
+      ['key', 'list', '--jsn'],
+      'signet: unknown option --jsn, did you mean --json?\nsignet: hint: signet key list --help shows how it is used\n',
+    ],
+    [['key', 'show'], 'signet: signet key show needs ID\nsignet: hint: signet key show --help shows how it is used\n'],
+    [
+      ['key', 'list', 'more'],
+      'signet: unexpected argument "more"\nsignet: hint: signet key list --help shows how it is used\n',
+    ],
+    [
+      ['key', 'generate', '--curve', 'P-521'],
+      'signet: --curve cannot be "P-521"\nsignet: hint: use one of P-256, P-384\n',
+    ],
+    [
+      ['key', 'generate', '--role'],
+      'signet: --role needs a value\nsignet: hint: signet key generate --help shows how it is used\n',
+    ],
   ])('refuses %j with exit code 2', async (args, stderr) => {
     expect(await signet(...args)).toEqual({ ending: 2, stdout: '', stderr });
+  });
+
+  it('tells errors as JSON on stderr with --json', async () => {
+    const result = await signet('key', 'generate', '--json', '--curve', 'P-521');
+    expect(result).toMatchObject({ ending: 2, stdout: '' });
+    expect(JSON.parse(result.stderr)).toEqual({
+      error: { code: 'INVALID_ARGUMENT', message: '--curve cannot be "P-521"', hint: 'use one of P-256, P-384' },
+    });
+  });
+
+  it.each([
+    [['help']],
+    [['--help']],
+    [['key', '--help']],
+    [['help', 'key', 'import']],
+    [['key', 'import', '--help']],
+    [['-d', '/nowhere', 'key', 'import', '--help']],
+  ])('explains itself for %j on stdout', async (args) => {
+    const result = await signet(...args);
+    expect(result).toMatchObject({ ending: 0, stderr: '' });
+    expect(result.stdout).toMatch(/^usage: signet /);
   });
 
   it('does not send control characters to the terminal', async () => {
     expect((await signet('key', '\u001b[31mred')).stderr).toContain('unknown command "key ?[31mred"');
   });
 
-  it('says that no daemon answers, where, and how to start it, with exit code 5', async () => {
+  it('says that no daemon answers, and starts none, when it is asked for its state', async () => {
     const socket = join(directory.path, '.signet', 'run', 'signetd.sock');
-    expect(await signet('key', 'list')).toEqual({
+    expect(await signet('daemon', 'status')).toEqual({
       ending: 5,
       stdout: '',
-      stderr: `signet: no signetd answers on ${socket}\nsignet: hint: start it with: npm start\n`,
+      stderr: `signet: no signetd answers on ${socket}\nsignet: hint: the next command that needs it starts it, or: signet daemon start\n`,
     });
   });
 });
@@ -102,11 +144,11 @@ describe('signet with a daemon', () => {
     const result = await signet('key', 'list');
     expect(result).toMatchObject({ ending: 0, stderr: '' });
     const [header = '', ...rows] = result.stdout.trimEnd().split('\n');
-    expect(header.split(/ {2,}/)).toEqual(['ROLE', 'GUN', 'KEY ID', 'NEEDS', 'LOCATION']);
+    expect(header.split(/ {2,}/)).toEqual(['ROLE', 'GUN', 'KEY ID', 'NEEDS', 'LAST USED', 'LOCATION']);
     expect(rows.map((row) => row.split(/ {2,}/))).toEqual([
-      ['root', root.key_id, 'passphrase', join(keys(), `${root.key_id}.key`)],
-      ['timestamp', 'example.com/a', a.key_id, 'passphrase', join(keys(), `${a.key_id}.key`)],
-      ['snapshot', 'example.com/b', b.key_id, 'passphrase', join(keys(), `${b.key_id}.key`)],
+      ['root', root.key_id, 'passphrase', '-', join(keys(), `${root.key_id}.key`)],
+      ['timestamp', 'example.com/a', a.key_id, 'passphrase', '-', join(keys(), `${a.key_id}.key`)],
+      ['snapshot', 'example.com/b', b.key_id, 'passphrase', '-', join(keys(), `${b.key_id}.key`)],
     ]);
     const json = JSON.parse((await signet('key', 'list', '--json')).stdout) as { keyId: string; needs: string[] }[];
     expect(json.map(({ keyId }) => keyId)).toEqual([root.key_id, a.key_id, b.key_id]);

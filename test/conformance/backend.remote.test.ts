@@ -31,6 +31,7 @@ describeBackend({
         native: await loadNative(),
         env,
         serves: { agent: true, server: false, metrics: false },
+        requestStop: () => undefined,
       });
     let daemon = await start();
     let backend = new RemoteBackend(env.SIGNET_SOCKET);

@@ -53,6 +53,7 @@ for (const backend of ['mysql', 'postgres', 'sqlite3'] as const) {
       const open = () =>
         openStorage(options, {
           passphrases: () => Promise.reject(new Error('the table has aliases instead')),
+          processes: 1,
           passphraseOfAlias: (alias) => (alias === 'test' ? Secret.fromText(PASSPHRASE) : undefined),
           variableOfAlias: (alias) => `VARIABLE_OF_${alias}`,
           onUnreadable: (what, error) => {
@@ -60,6 +61,9 @@ for (const backend of ['mysql', 'postgres', 'sqlite3'] as const) {
           },
           onError: (what, error) => {
             throw new Error(what, { cause: error });
+          },
+          onAdvice: (advice) => {
+            throw new Error(advice);
           },
         });
       let opened = await open();

@@ -56,6 +56,44 @@ async function createUntilGone(daemon: AgentDaemon, created: Map<string, PublicK
   }
 }
 
+describe('signetd killed while it changes passphrases', () => {
+  it('leaves each key whole, under the old passphrase or the new one', { timeout: 180_000 }, async () => {
+    const passphrases = ['passphrase one', 'passphrase two'];
+    const env = {
+      NOTARY_TARGETS_PASSPHRASE: passphrases[0] ?? '',
+      DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE: passphrases[1] ?? '',
+    };
+    let keyId = '';
+    for (let round = 0; round < 20; round++) {
+      const daemon = resources.use(await startAgentDaemon(directory, { env }));
+      const agent = daemon.agent();
+      if (round === 0) ({ key_id: keyId } = await agent.generateKey({ algorithm: 'ecdsa', role: 'targets', gun: GUN }));
+      let changes = 0;
+      const changing = async () => {
+        for (;;) {
+          const next = Buffer.from(passphrases[changes % 2] ?? '');
+          await agent.changePassphrase({ key_id: keyId, new_passphrase: next });
+          changes++;
+        }
+      };
+      const gone = changing().catch(() => undefined);
+      await waitFor('the first change of the round', () => changes > 0, { intervalMs: 2 });
+      await delay(Math.random() * 30);
+      await kill(daemon);
+      await gone;
+      const text = await readFile(join(directory, 'keys', `${keyId}.key`));
+      const opened = await Promise.allSettled(
+        passphrases.map(async (passphrase) => {
+          using secret = Secret.fromText(passphrase);
+          using key = await openKeyPem(readKeyPem(text), secret);
+          return key.keyId;
+        }),
+      );
+      expect(opened.filter(({ status }) => status === 'fulfilled')).toEqual([{ status: 'fulfilled', value: keyId }]);
+    }
+  });
+});
+
 describe('signetd killed while it creates keys', () => {
   it('leaves whole keys only, and every key that it had confirmed', { timeout: 180_000 }, async () => {
     const rounds = 40;

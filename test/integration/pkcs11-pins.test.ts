@@ -8,6 +8,7 @@ import type { Pkcs11Backend, Pkcs11Options } from '../../src/backends/pkcs11/pkc
 import { verifySignature } from '../../src/crypto/public-key.ts';
 import { Secret } from '../../src/crypto/secret.ts';
 import { SignetError } from '../../src/errors.ts';
+import { waitFor } from '../support/conditions.ts';
 import { pinPerson } from '../support/pin-person.ts';
 import { type Shim, shimBefore } from '../support/pkcs11-shim.ts';
 import { runProgram, startProgram } from '../support/processes.ts';
@@ -152,7 +153,7 @@ describe('a person', () => {
         }),
     );
     const calls = Array.from({ length: 20 }, () => generate(backend, person.context));
-    await expect.poll(() => person.questions.length).toBe(1);
+    await waitFor('the question', () => person.questions.length === 1);
     answer(TEST_PIN);
     await Promise.all(calls);
     expect(person.questions).toEqual([
@@ -186,7 +187,7 @@ describe('a person', () => {
       () => new Promise((resolve) => controller.signal.addEventListener('abort', () => resolve(undefined))),
     );
     const first = outcome(generate(backend, { ...gone.context, signal: controller.signal }));
-    await expect.poll(() => gone.questions.length).toBe(1);
+    await waitFor('the question', () => gone.questions.length === 1);
     const person = pinPerson(() => TEST_PIN);
     const second = generate(backend, person.context);
     controller.abort();
@@ -212,7 +213,7 @@ describe('a person', () => {
       const person = pinPerson(() => TEST_PIN);
       await generate(backend, person.context);
       process.kill(backend.hostPid ?? 0, 'SIGKILL');
-      await expect.poll(() => backend.hostPid).toBeUndefined();
+      await waitFor('the end of the process', () => backend.hostPid === undefined);
       await generate(backend, person.context);
       expect(person.questions).toHaveLength(asked);
       await backend.token.release(); // drops it

@@ -183,6 +183,33 @@ describe('keys that signetd wrote', () => {
     expect(await listed(other.agent)).toEqual([{ keyId: root, role: 'root', gun: '' }]);
   });
 
+  it('are sealed again and relabelled by signetd, and used by notary', async () => {
+    const { notary, agent, path } = await share('rupert');
+    const { key_id: keyId } = await agent.generateKey({ algorithm: 'ecdsa', role: 'alice', gun: '' });
+    await agent.relabelKey({ key_id: keyId, role: 'root', gun: '' });
+    expect(await listedByNotary(notary)).toContain(`root ${keyId}`);
+    // Its passphrase is that of the role it was made for; notary knows the one of its role now.
+    const passphrase = Buffer.from(PASSPHRASES.NOTARY_ROOT_PASSPHRASE);
+    await agent.relabelKey({ key_id: keyId, role: 'alice', gun: '' });
+    await agent.changePassphrase({ key_id: keyId, new_passphrase: passphrase });
+    await agent.relabelKey({ key_id: keyId, role: 'root', gun: '' });
+    const before = await readFile(join(path, `${keyId}.key`), 'utf8');
+    expect(await notary.succeeds('key', 'passwd', keyId)).toContain('Successfully updated passphrase');
+    expect(await readFile(join(path, `${keyId}.key`), 'utf8')).not.toBe(before);
+    await signs(agent, keyId);
+  });
+
+  it('exported by signetd, are imported by notary', async () => {
+    const { agent } = await share('sybil');
+    const other = await share('trent');
+    const { key_id: keyId } = await agent.generateKey({ algorithm: 'ecdsa', role: 'root', gun: '' });
+    const bundle = join(other.notary.home, 'exported.pem');
+    await writeFile(bundle, (await agent.exportKey(keyId)).pem);
+    await other.notary.succeeds('key', 'import', bundle);
+    await signs(other.agent, keyId);
+    expect(await listed(other.agent)).toEqual([{ keyId, role: 'root', gun: '' }]);
+  });
+
   it('are gone for notary when signetd removes them', async () => {
     const { notary, agent, path } = await share('grace');
     const { key_id: keyId } = await agent.generateKey({ algorithm: 'ecdsa', role: 'root', gun: '' });

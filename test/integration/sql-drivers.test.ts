@@ -1,7 +1,11 @@
 /** The three drivers of the SQL backend on real databases: one set of rules, then what is particular to the servers. */
+import { chmod, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SqlDatabase } from '../../src/backends/sql/database.ts';
+import { parsePostgresDataSource } from '../../src/backends/sql/postgres-data-source-name.ts';
+import { PostgresDatabase } from '../../src/backends/sql/postgres-database.ts';
 import { waitFor } from '../support/conditions.ts';
 import { failure, insert, names, openMysql, openPostgres, SqlTestbed } from '../support/sql-testbed.ts';
 
@@ -257,6 +261,27 @@ describe('mysql in particular', () => {
 });
 
 describe('postgres in particular', () => {
+  it('takes the password from a file, anew for each connection', async () => {
+    const text = await bed.postgres.createDatabase();
+    const name = /db_\d+/.exec(text)?.[0] ?? '';
+    const env = { PGPASSFILE: join(bed.directory, `${name}.pgpass`) };
+    const source = parsePostgresDataSource(text.replace(/:p%40ss[^@]*@/, '@'), { env, userName: 'nobody' });
+    const line = (password: string) =>
+      writeFile(env.PGPASSFILE, `127.0.0.1:*:${name}:*:${password}\n`, { mode: 0o600 });
+    const refused = { code: 'CONFIGURATION', message: expect.stringContaining('refuses the user or the password') };
+    await expect(PostgresDatabase.open(source)).rejects.toMatchObject(refused);
+    await line('wrong');
+    await expect(PostgresDatabase.open(source)).rejects.toMatchObject(refused);
+    await line('p@ss\\:w/rd');
+    await using database = await PostgresDatabase.open(source);
+    expect(await database.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    await chmod(env.PGPASSFILE, 0o644);
+    await expect(PostgresDatabase.open(source)).rejects.toMatchObject({
+      code: 'CONFIGURATION',
+      message: `the password file ${env.PGPASSFILE} is open to others`,
+    });
+  });
+
   it('tells every listener, in order, of what was committed only', async () => {
     const { database, reopen } = await bed.withTable('postgres');
     await using _ = database;

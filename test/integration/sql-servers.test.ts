@@ -1,6 +1,7 @@
 /** Servers that restart, hang, vanish, refuse: what the drivers make of it. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { waitFor } from '../support/conditions.ts';
 import { failure, insert, names, openMysql, openPostgres, SqlTestbed, startProxy } from '../support/sql-testbed.ts';
 
 let bed: SqlTestbed;
@@ -213,6 +214,34 @@ describe.each(['mysql', 'postgres'] as const)('%s server', (kind) => {
     await using database = await bed.open(kind, list);
     expect(await names(database)).toEqual([]);
     expect(database.location).toContain(`127.0.0.1:${dead},127.0.0.1:${proxy.port}`);
+  });
+
+  it('that leaves while it is used is replaced by the next of the list, and used again when that one leaves', async () => {
+    const { text } = await bed.withTable(kind);
+    const proxies = [await startProxy(server().port), await startProxy(server().port)];
+    const list = text.replace(`127.0.0.1:${server().port}`, proxies.map(({ port }) => `127.0.0.1:${port}`).join(','));
+    await using database = await bed.open(kind, list, { maxConnections: 4 });
+    const [first, second] = proxies;
+    // What is under way when a server leaves fails, and is not repeated.
+    const isServed = () =>
+      database.query('SELECT 1').then(
+        () => true,
+        () => false,
+      );
+    const serves = () => waitFor('a server', isServed, { intervalMs: 1 });
+    const insertMany = (prefix: string) =>
+      Promise.all(Array.from({ length: 10 }, (_value, index) => database.execute(insert, [`${prefix} ${index}`])));
+    await insertMany('first');
+    await first?.[Symbol.asyncDispose]();
+    await serves();
+    await insertMany('second');
+    await second?.[Symbol.asyncDispose]();
+    await waitFor('no server', async () => !(await isServed()), { intervalMs: 1 });
+    expect(await failure(database.query('SELECT 1'))).toMatchObject({ code: 'UNAVAILABLE' });
+    await using _back = await startProxy(server().port, { port: first?.port ?? 0 });
+    await serves();
+    await insertMany('third');
+    expect(await names(database)).toHaveLength(30);
   });
 
   it('is reached through its Unix socket', async () => {

@@ -69,8 +69,8 @@ describe('TLS', () => {
 
   it('checks the name where that is asked for, and only there', async () => {
     const text = (await bed.postgres.createDatabase()).replace('127.0.0.1', '127.0.0.2');
-    await using toPostgres = await startProxy(bed.postgres.port, '127.0.0.2');
-    await using toMariadb = await startProxy(bed.mariadb.port, '127.0.0.2');
+    await using toPostgres = await startProxy(bed.postgres.port, { host: '127.0.0.2' });
+    await using toMariadb = await startProxy(bed.mariadb.port, { host: '127.0.0.2' });
     const at = (mode: string): PostgresDataSource =>
       postgresSource(
         text

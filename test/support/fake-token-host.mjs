@@ -25,6 +25,8 @@ const key = {
 let loggedIn = false;
 
 const CKF_LOGIN_REQUIRED = 4;
+/** P-256, to make and to sign with. */
+const MECHANISMS = [0x1040, 0x1041].map((mechanism) => ({ mechanism, minBits: 256, maxBits: 256 }));
 const state = () => ({ flags: CKF_LOGIN_REQUIRED | (plan().flags ?? 0), loggedIn });
 
 function frame(id, header, blob = Buffer.alloc(0)) {
@@ -77,9 +79,13 @@ const handlers = {
         firmware: '1.0',
       })),
     ),
-  attach: (id) => reply(id, { ...state(), mechanisms: [] }),
+  attach: (id) => reply(id, { ...state(), mechanisms: MECHANISMS }),
   state: (id) => reply(id, state()),
-  keys: (id) => reply(id, [...(plan().keysBefore ?? []), key, ...(plan().keysAfter ?? [])]),
+  keys: async (id) => {
+    log('keys');
+    await new Promise((resolve) => setTimeout(resolve, plan().keysDelayMs ?? 0));
+    return reply(id, [...(plan().keysBefore ?? []), key, ...(plan().keysAfter ?? [])]);
+  },
   login: (id, _, pin) => {
     log(`login ${createHash('sha256').update(pin).digest('hex').slice(0, 8)}`);
     if (plan().login === 'exit') process.exit(8);
@@ -90,6 +96,11 @@ const handlers = {
   logout: (id) => {
     loggedIn = false;
     return reply(id, state());
+  },
+  generate: async (id) => {
+    log('generate');
+    await new Promise((resolve) => setTimeout(resolve, plan().delayMs ?? 0));
+    return reply(id, key);
   },
   sign: async (id) => {
     log('sign');

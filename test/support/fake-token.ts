@@ -19,6 +19,8 @@ export interface FakePlan {
   readonly load?: string;
   readonly login?: 'exit';
   readonly delayMs?: number;
+  /** How long the token takes to list its keys. */
+  readonly keysDelayMs?: number;
   /** More of what the token lists, around its one good key. */
   readonly keysBefore?: readonly object[];
   readonly keysAfter?: readonly object[];
@@ -28,7 +30,7 @@ export interface FakeToken extends AsyncDisposable {
   readonly directory: string;
   /** Holds from the next request on. */
   plan(plan: FakePlan): Promise<void>;
-  /** A line for each login and each signature that the host began. */
+  /** A line for each login, each listing, each new key and each signature that the host began. */
   log(): Promise<readonly string[]>;
   pinFile(pin?: string): Promise<string>;
   open(options?: Partial<Pkcs11Options>): Promise<Pkcs11Backend>;

@@ -1,6 +1,6 @@
 /** The real Notary programs of Debian's package `notary`: server, signer (as the reference) and client. */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { get } from 'node:https';
+import { request } from 'node:https';
 import { join } from 'node:path';
 import type { Certificate } from './certificates.ts';
 import { freePort } from './ports.ts';
@@ -34,6 +34,11 @@ export interface NotaryServer extends AsyncDisposable {
   readonly program: RunningProgram;
   /** Downloads `/v2/<gun>/_trust/tuf/<name>`. @throws {Error} The answer is not 200. */
   metadata(gun: string, name: string): Promise<string>;
+  /** Uploads metadata files by role, as one publication. @returns Status and body. */
+  publish(
+    gun: string,
+    files: ReadonlyMap<string, Uint8Array>,
+  ): Promise<{ readonly status: number; readonly body: string }>;
   /** Asks `/_notary_server/health`. @returns Status and body. */
   health(): Promise<{ readonly status: number; readonly body: string }>;
 }
@@ -104,6 +109,7 @@ export async function startNotaryServer(
       if (status !== 200) throw new Error(`notary-server answers ${status} for ${gun} ${name}: ${body}`);
       return body;
     },
+    publish: (gun, files) => upload(`${url}/v2/${gun}/_trust/tuf/`, server.caFile, files),
     health: () => download(`${url}/_notary_server/health`, server.caFile),
     [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
   };
@@ -164,9 +170,30 @@ async function writeJson(path: string, value: unknown): Promise<void> {
 }
 
 async function download(url: string, caFile: string): Promise<{ status: number; body: string }> {
+  return await exchange(url, caFile, { method: 'GET' });
+}
+
+/** One part per role, as Notary's client sends them. */
+async function upload(url: string, caFile: string, files: ReadonlyMap<string, Uint8Array>) {
+  const form = new FormData();
+  for (const [role, bytes] of files) {
+    form.append('files', new Blob([Uint8Array.from(bytes)], { type: 'application/octet-stream' }), role);
+  }
+  const encoded = new Response(form);
+  const type = encoded.headers.get('content-type') ?? '';
+  const body = Buffer.from(await encoded.arrayBuffer());
+  return await exchange(url, caFile, { method: 'POST', headers: { 'content-type': type }, body });
+}
+
+async function exchange(
+  url: string,
+  caFile: string,
+  options: { readonly method: string; readonly headers?: Record<string, string>; readonly body?: Buffer },
+): Promise<{ status: number; body: string }> {
   const ca = await readFile(caFile);
+  const { method, headers } = options;
   return await new Promise((resolve, reject) => {
-    const request = get(url, { ca, agent: false, timeout: 10_000 }, (response) => {
+    const outgoing = request(url, { ca, agent: false, timeout: 10_000, method, headers }, (response) => {
       let body = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
@@ -175,7 +202,8 @@ async function download(url: string, caFile: string): Promise<{ status: number; 
       response.once('end', () => resolve({ status: response.statusCode ?? 0, body }));
       response.once('error', reject);
     });
-    request.once('timeout', () => request.destroy(new Error(`no answer from ${url}`)));
-    request.once('error', reject);
+    outgoing.once('timeout', () => outgoing.destroy(new Error(`no answer from ${url}`)));
+    outgoing.once('error', reject);
+    outgoing.end(options.body);
   });
 }

@@ -12,8 +12,8 @@ const SIGNETD = fileURLToPath(new URL('../../bin/signetd', import.meta.url));
 export type LogLine = Readonly<Record<string, unknown>>;
 
 export interface SignetdOptions {
-  /** Merged over the defaults, section by section; undefined takes a key out. */
-  readonly config?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** Merged over the defaults, section by section; undefined takes a key out, a list is taken as it is. */
+  readonly config?: Sections;
   /** In addition to PATH, HOME and the storage's passphrase. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -110,11 +110,15 @@ async function prepare(
   return { configFile, storagePath, socket, programOptions: { cwd: directory, env } };
 }
 
-type Sections = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+type Sections = Readonly<Record<string, Readonly<Record<string, unknown>> | readonly unknown[]>>;
 
 function mergeSections(defaults: Sections, overrides: Sections): Sections {
   const names = new Set([...Object.keys(defaults), ...Object.keys(overrides)]);
-  return Object.fromEntries([...names].map((name) => [name, { ...defaults[name], ...overrides[name] }]));
+  const merged = (name: string) => {
+    const override = overrides[name];
+    return Array.isArray(override) ? override : { ...defaults[name], ...override };
+  };
+  return Object.fromEntries([...names].map((name) => [name, merged(name)]));
 }
 
 /** Leaves out the last line while it is being written. */

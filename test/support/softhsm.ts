@@ -23,8 +23,9 @@ export interface SoftHsm extends AsyncDisposable {
   readonly open: OpenToken;
 }
 
-export async function softHsm(): Promise<SoftHsm> {
-  const temporary = await temporaryDirectory();
+/** @param parent Where its directory is made; by default with all temporary ones. */
+export async function softHsm(parent?: string): Promise<SoftHsm> {
+  const temporary = await temporaryDirectory(parent);
   const directory = temporary.path;
   const tokens = join(directory, 'tokens');
   const configuration = join(directory, 'softhsm2.conf');

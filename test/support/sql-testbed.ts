@@ -151,8 +151,11 @@ export interface Proxy extends AsyncDisposable {
   cut(): void;
 }
 
-/** A proxy to a port of 127.0.0.1. @param host Where it listens. */
-export async function startProxy(port: number, host = '127.0.0.1'): Promise<Proxy> {
+/** A proxy to a port of 127.0.0.1. @param own Where it listens; by default on any free port of 127.0.0.1. */
+export async function startProxy(
+  port: number,
+  own: { readonly host?: string; readonly port?: number } = {},
+): Promise<Proxy> {
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
     const upstream = connect(port, '127.0.0.1');
@@ -166,7 +169,7 @@ export async function startProxy(port: number, host = '127.0.0.1'): Promise<Prox
       });
     }
   });
-  await new Promise<void>((resolve) => server.listen(0, host, resolve));
+  await new Promise<void>((resolve) => server.listen(own.port ?? 0, own.host ?? '127.0.0.1', resolve));
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('no port');
   const cut = () => {

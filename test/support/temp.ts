@@ -9,7 +9,7 @@ export interface TemporaryDirectory extends AsyncDisposable {
 }
 
 /** @returns A new empty directory, mode 0700; disposing removes it with everything in it. */
-export async function temporaryDirectory(): Promise<TemporaryDirectory> {
-  const path = await mkdtemp(join(tmpdir(), 'signet-test-'));
+export async function temporaryDirectory(parent: string = tmpdir()): Promise<TemporaryDirectory> {
+  const path = await mkdtemp(join(parent, 'signet-test-'));
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }

@@ -6,8 +6,7 @@
  */
 import pLimit from 'p-limit';
 import type { KeyId } from '../../crypto/key-id.ts';
-import { KDF_ITERATIONS, openKeyPem, sealKeyPem } from '../../crypto/key-pem.ts';
-import { formatPem } from '../../crypto/pem.ts';
+import { KDF_ITERATIONS, openKeyPem, readKeyPem, sealKeyPem } from '../../crypto/key-pem.ts';
 import { PrivateKey } from '../../crypto/private-key.ts';
 import type { PublicKey } from '../../crypto/public-key.ts';
 import type { Secret } from '../../crypto/secret.ts';
@@ -15,22 +14,29 @@ import type { SignInput } from '../../crypto/sign-input.ts';
 import { SignetError } from '../../errors.ts';
 import type {
   BackendHealth,
+  ImportRequest,
+  KeyArchiver,
   KeyBackend,
   KeyExporter,
   KeyGenerator,
   KeyImporter,
   KeyInfo,
+  KeyRelabeller,
   KeyRemover,
   KeyUnlocker,
+  PassphraseChanger,
   PassphraseSource,
   SignContext,
 } from '../backend.ts';
 import { throwIfCancelled } from '../cancellation.ts';
-import { createFileDurably, removeAbandonedFiles, removeFileDurably } from '../durable-file.ts';
+import { createFileDurably, removeAbandonedFiles, removeFileDurably, replaceFileDurably } from '../durable-file.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { type UnlockedKey, UnlockedKeys } from '../unlocked-keys.ts';
+import { backUp } from './backup.ts';
 import { KeyDirectory, type KeyFile } from './key-directory.ts';
+import { exported, relabelled } from './key-header.ts';
 import { Refusals } from './refusals.ts';
+import { restoreInto } from './restore.ts';
 
 /** An open key's file is looked at again at most this often, in milliseconds: the bound within which a change is seen. */
 const REVALIDATE_MS = 200;
@@ -42,6 +48,8 @@ const MAX_QUESTIONS = 4;
 export interface FileBackendOptions {
   /** The `private` directory. */
   readonly path: string;
+  /** True: a missing directory is one without keys, and is made for the first; otherwise it is made at once. */
+  readonly mayBeMissing?: boolean;
   readonly passphrases: PassphraseSource;
   readonly unlocked: { readonly max: number; readonly ttlMs: number };
   /** Tells of files that are left out of a listing. The error holds no content of the file. */
@@ -65,6 +73,9 @@ export class FileBackend implements KeyBackend {
   readonly exporter: KeyExporter;
   readonly remover: KeyRemover;
   readonly unlocker: KeyUnlocker;
+  readonly relabeller: KeyRelabeller;
+  readonly passphrases: PassphraseChanger;
+  readonly archiver: KeyArchiver;
 
   readonly #directory: KeyDirectory;
   readonly #passphrases: PassphraseSource;
@@ -72,6 +83,8 @@ export class FileBackend implements KeyBackend {
   readonly #opening = new SingleFlight<KeyId, Open>();
   readonly #refusals = new Refusals();
   readonly #derivations = pLimit(DERIVATIONS_AT_ONCE);
+  /** Between the last look at a file and its replacement, nobody else of this process replaces it. */
+  readonly #rewrites = pLimit(1);
   readonly #onUnreadable: (path: string, error: SignetError) => void;
 
   private constructor(directory: KeyDirectory, options: FileBackendOptions) {
@@ -82,11 +95,11 @@ export class FileBackend implements KeyBackend {
     this.#onUnreadable = options.onUnreadable ?? (() => undefined);
     this.generator = {
       algorithms: ['ecdsa', 'ed25519', 'rsa'],
-      generate: async ({ algorithm, passphrase, ...owner }, context) =>
-        this.#store(await PrivateKey.generate(algorithm), owner, passphrase, context),
+      generate: async (request, context) =>
+        this.#store(await PrivateKey.generate(request.algorithm, request), request, context),
     };
     this.importer = {
-      import: async (pkcs8, owner, context) => this.#store(PrivateKey.fromPkcs8(pkcs8), owner, undefined, context),
+      import: async (pkcs8, request, context) => this.#store(PrivateKey.fromPkcs8(pkcs8), request, context),
     };
     this.exporter = { export: (keyId, context) => this.#export(keyId, context) };
     this.remover = { remove: (keyId) => this.#remove(keyId) };
@@ -95,12 +108,28 @@ export class FileBackend implements KeyBackend {
       lock: async (keyId) => (keyId === undefined ? this.#unlocked.clear() : Number(this.#unlocked.drop(keyId))),
       unlockedCount: async () => this.#unlocked.size,
     };
+    // A look of its own: what is known of the legacy layouts may be half a second old.
+    const look = () => new KeyDirectory(directory.path, { mayBeMissing: options.mayBeMissing ?? false });
+    this.archiver = {
+      backup: (passphrase, context) => backUp(look(), passphrase, this.#onUnreadable, context),
+      restore: async (archive, passphrase, restoring, context) => {
+        const restore = () => restoreInto(look(), archive, passphrase, restoring, context);
+        const report = await (restoring.dryRun ? restore() : this.#rewrites(restore));
+        if (!restoring.dryRun) for (const keyId of report.replaced) this.#unlocked.drop(keyId);
+        return report;
+      },
+    };
+    this.relabeller = { relabel: (keyId, owner) => this.#relabel(keyId, owner) };
+    this.passphrases = {
+      changePassphrase: (keyId, passphrase, context) => this.#changePassphrase(keyId, passphrase, context),
+    };
   }
 
   /** @throws {SignetError} CONFIGURATION if the directory is unsafe, UNAVAILABLE if it cannot be used */
   static async open(options: FileBackendOptions): Promise<FileBackend> {
-    const directory = new KeyDirectory(options.path);
-    await directory.create();
+    const { mayBeMissing = false } = options;
+    const directory = new KeyDirectory(options.path, { mayBeMissing });
+    if (!mayBeMissing) await directory.create();
     const backend = new FileBackend(directory, options);
     // Not awaited: a directory of 100 000 keys must not delay the start.
     void removeAbandonedFiles(options.path).catch(() => undefined);
@@ -199,9 +228,20 @@ export class FileBackend implements KeyBackend {
       for (const passphrase of candidates) passphrase.dispose();
     }
     let tried = candidates.length;
+    using remembered = await this.#passphrases.remembered?.(file.keyId);
+    if (remembered !== undefined) {
+      tried++;
+      const key = await this.#try(file, remembered);
+      if (key !== undefined) return key;
+      await this.#passphrases.forget?.(file.keyId);
+    }
     for (let attempt = 0; attempt < MAX_QUESTIONS; attempt++) {
       using passphrase = await context.interaction?.passphrase(file, attempt, context.signal);
-      if (passphrase === undefined) break;
+      throwIfCancelled(context);
+      if (passphrase === undefined) {
+        if (attempt === 0 && context.interaction !== undefined) tried = 0; // what the person did not give is what is missing
+        break;
+      }
       tried++;
       const key = await this.#try(file, passphrase);
       if (key !== undefined) return key;
@@ -228,10 +268,7 @@ export class FileBackend implements KeyBackend {
 
   #keep(file: KeyFile, key: PrivateKey, limitMs?: number): Open {
     const { keyId, role, gun, path: location } = file;
-    if (key.keyId !== keyId) {
-      key.dispose();
-      throw new SignetError('INTEGRITY', `${location} holds another key than its name says`);
-    }
+    checkIdentity(file, key);
     const needs = { pin: false, touch: false, passphrase: file.pem.sealed };
     const info = { keyId, role, gun, location, needs, publicKey: key.publicKey };
     return this.#unlocked.put(keyId, key, { file, info, checkedAt: file.readAt }, limitMs);
@@ -245,16 +282,15 @@ export class FileBackend implements KeyBackend {
 
   async #store(
     key: PrivateKey,
-    owner: Pick<KeyInfo, 'role' | 'gun'>,
-    given: Secret | undefined,
+    request: ImportRequest,
     context: SignContext,
   ): Promise<KeyInfo & { readonly publicKey: PublicKey }> {
     try {
-      await this.#directory.verify();
+      await this.#directory.prepare();
       if ((await this.#directory.find(key.keyId)) !== undefined) {
         throw new SignetError('KEY_EXISTS', `key ${key.keyId} exists in ${this.location}`);
       }
-      const text = await this.#seal(key, owner, given);
+      const text = await this.#seal(key, request, request.passphrase, context);
       throwIfCancelled(context);
       await createFileDurably(this.#directory.pathOf(key.keyId), text);
       const file = await this.#mustFind(key.keyId);
@@ -267,20 +303,59 @@ export class FileBackend implements KeyBackend {
 
   async #export(keyId: KeyId, context: SignContext): Promise<string> {
     const file = await this.#mustFind(keyId);
-    if (file.pem.sealed) return formatPem(file.pem.block);
+    if (file.pem.sealed) return exported(file.pem.block, file);
     const { key } = await this.#open(keyId, context);
-    return this.#seal(key, file, undefined);
+    const text = await this.#seal(key, file, undefined, context);
+    return exported(readKeyPem(Buffer.from(text)).block, file);
+  }
+
+  async #changePassphrase(keyId: KeyId, given: Secret | undefined, context: SignContext): Promise<void> {
+    const file = await this.#mustFind(keyId);
+    // Not `#open`: that an unlocked key can be used does not mean that whoever uses it knows its passphrase.
+    using key = file.pem.sealed ? await this.#unseal(file, context) : await openKeyPem(file.pem, undefined);
+    checkIdentity(file, key);
+    using asked = given === undefined ? await context.interaction?.newPassphrase(file, context.signal) : undefined;
+    const passphrase = given ?? asked;
+    if (passphrase === undefined) {
+      throw new SignetError('PASSPHRASE_REQUIRED', `no new passphrase for ${file.path} was given`);
+    }
+    const text = await this.#derivations(() => sealKeyPem(key, file, passphrase, this.#iterations));
+    throwIfCancelled(context);
+    await this.#replace(file, text);
+    await this.#passphrases.forget?.(keyId); // it was the old one
+  }
+
+  async #relabel(keyId: KeyId, owner: Pick<KeyInfo, 'role' | 'gun'>): Promise<KeyInfo> {
+    const file = await this.#mustFind(keyId);
+    await this.#replace(file, relabelled(file, owner, { isLegacy: file.path !== this.#directory.pathOf(keyId) }));
+    return this.#describe(await this.#mustFind(keyId));
+  }
+
+  async #replace(file: KeyFile, text: string): Promise<void> {
+    await this.#directory.verify();
+    const isCurrent = () => this.#directory.isCurrent(file);
+    const replaced = await this.#rewrites(() => replaceFileDurably(file.path, text, isCurrent));
+    this.#unlocked.drop(file.keyId);
+    if (replaced) return;
+    throw new SignetError('UNAVAILABLE', `another program changed ${file.path} meanwhile`, { hint: 'try again' });
+  }
+
+  get #iterations(): number {
+    return this.#passphrases.kdfIterations ?? KDF_ITERATIONS;
   }
 
   /** @param given A person's passphrase for this key; the caller disposes of it. */
-  async #seal(key: PrivateKey, owner: Pick<KeyInfo, 'role' | 'gun'>, given: Secret | undefined): Promise<string> {
-    if (given !== undefined) return this.#derivations(() => sealKeyPem(key, owner, given, KDF_ITERATIONS));
-    const { passphrase, iterations } = await this.#passphrases.forNewKey(owner);
-    try {
-      return await this.#derivations(() => sealKeyPem(key, owner, passphrase, iterations));
-    } finally {
-      passphrase.dispose();
-    }
+  async #seal(
+    key: PrivateKey,
+    owner: Pick<KeyInfo, 'role' | 'gun'>,
+    given: Secret | undefined,
+    context: SignContext,
+  ): Promise<string> {
+    if (given !== undefined) return this.#derivations(() => sealKeyPem(key, owner, given, this.#iterations));
+    const { role, gun } = owner;
+    const source = await this.#passphrases.forNewKey({ keyId: key.keyId, role, gun }, context);
+    using passphrase = source.passphrase;
+    return await this.#derivations(() => sealKeyPem(key, owner, passphrase, source.iterations));
   }
 
   async #remove(keyId: KeyId): Promise<boolean> {
@@ -297,4 +372,11 @@ export class FileBackend implements KeyBackend {
     if (file === undefined) throw new SignetError('KEY_NOT_FOUND', `no key ${keyId} in ${this.location}`);
     return file;
   }
+}
+
+/** Disposes of a key that is not the one its file is named after. @throws {SignetError} INTEGRITY */
+function checkIdentity(file: KeyFile, key: PrivateKey): void {
+  if (key.keyId === file.keyId) return;
+  key.dispose();
+  throw new SignetError('INTEGRITY', `${file.path} holds another key than its name says`);
 }

@@ -14,7 +14,7 @@ import { createDirectory, readBoundedFile } from '../durable-file.ts';
 import { SingleFlight } from '../single-flight.ts';
 
 /** A PEM of an RSA-16384 key has 13 KiB. */
-const MAX_KEY_FILE_BYTES = 64 * 1024;
+export const MAX_KEY_FILE_BYTES = 64 * 1024;
 const FILE_NAME = /^([0-9a-f]{64})(?:_(.{1,255}))?\.key$/;
 const LEGACY_DIRECTORIES = ['root_keys', 'tuf_keys'] as const;
 /** S_ISVTX, sys/stat.h: a directory that many share, as /tmp. */
@@ -56,18 +56,27 @@ interface Place {
 
 export class KeyDirectory {
   readonly path: string;
+  readonly #mayBeMissing: boolean;
   /** Of a key that has several copies there, the first is read. */
   #legacy = new Map<KeyId, Place[]>();
   #legacyReadAt = Number.NEGATIVE_INFINITY;
   readonly #legacyRefresh = new SingleFlight<string, void>();
 
-  constructor(path: string) {
+  /** @param options.mayBeMissing A missing directory is one without keys, until the first is stored. */
+  constructor(path: string, options: { readonly mayBeMissing: boolean } = { mayBeMissing: false }) {
     this.path = path;
+    this.#mayBeMissing = options.mayBeMissing;
+  }
+
+  /** To be called before anything is written. @throws {SignetError} as `verify` */
+  async prepare(): Promise<void> {
+    if (this.#mayBeMissing) await this.create();
+    else await this.verify();
   }
 
   /**
-   * Makes the directory if it is missing. Only at start: one that went away later, an unmounted volume, must not be
-   * replaced by an empty one.
+   * Makes the directory if it is missing. Otherwise only at start: one that went away later, an unmounted volume, must not
+   * be replaced by an empty one.
    *
    * @throws {SignetError} as `verify`
    */
@@ -109,8 +118,11 @@ export class KeyDirectory {
 
   /** @throws {SignetError} UNAVAILABLE if the directory is gone or cannot be read */
   async check(): Promise<void> {
-    const stats = await this.#stat();
-    if (!stats.isDirectory()) throw new SignetError('UNAVAILABLE', `${this.path} is not a directory`);
+    const stats = await this.#stat().catch((error: unknown) => {
+      if (this.#mayBeMissing && isMissing(error)) return undefined;
+      throw error;
+    });
+    if (stats?.isDirectory() === false) throw new SignetError('UNAVAILABLE', `${this.path} is not a directory`);
   }
 
   /** The path a new key gets. */
@@ -195,7 +207,8 @@ export class KeyDirectory {
         if (place !== undefined && place.path === this.pathOf(place.keyId)) yield place;
       }
     } catch (error) {
-      throw fromNodeError(error, `cannot read the key directory ${this.path}`);
+      const failure = fromNodeError(error, `cannot read the key directory ${this.path}`);
+      if (!this.#mayBeMissing || !isMissing(failure)) throw failure;
     }
     await this.#refreshLegacy();
     for (const [place] of this.#legacy.values()) if (place !== undefined) yield place;
@@ -258,6 +271,10 @@ export class KeyDirectory {
   }
 }
 
+function isMissing(error: unknown): boolean {
+  return ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
+}
+
 async function* inBatches<Item>(items: AsyncIterable<Item>, size: number): AsyncIterable<readonly Item[]> {
   let batch: Item[] = [];
   for await (const item of items) {
@@ -273,6 +290,21 @@ function placeOf(path: string, gun: string): Place | undefined {
   const keyId = match?.[1];
   if (keyId === undefined || !isKeyId(keyId)) return undefined;
   return { keyId, path, role: match?.[2] ?? '', gun };
+}
+
+/**
+ * @param path Relative to the key directory, with `/`.
+ * @returns The key that a file of that path is found as; undefined where no key would be found, or outside.
+ */
+export function keyIdOfPath(path: string): KeyId | undefined {
+  const names = path.split('/');
+  const directories = names.slice(0, -1);
+  const isPlain = directories.every((name) => name !== '' && name !== '.' && name !== '..');
+  const isLegacy = LEGACY_DIRECTORIES.some((name) => name === directories[0]);
+  if (!isPlain || /\p{Cc}/u.test(path) || directories.length > MAX_DEPTH) return undefined;
+  const keyId = placeOf(path, '')?.keyId;
+  if (directories.length === 0) return keyId !== undefined && path === `${keyId}.key` ? keyId : undefined;
+  return isLegacy ? keyId : undefined;
 }
 
 /** Of the entry itself: links are not followed. */

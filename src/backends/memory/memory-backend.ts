@@ -27,7 +27,7 @@ export class MemoryBackend implements KeyBackend {
 
   readonly generator: KeyGenerator = {
     algorithms: ['ecdsa', 'ed25519', 'rsa'],
-    generate: async (request) => this.#add(await PrivateKey.generate(request.algorithm), request),
+    generate: async (request) => this.#add(await PrivateKey.generate(request.algorithm, request), request),
   };
 
   readonly importer: KeyImporter = {

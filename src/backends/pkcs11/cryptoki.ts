@@ -46,20 +46,13 @@ const PSS = {
 export class Cryptoki {
   readonly #bindings: typeof Pkcs11Js;
   readonly #module: Pkcs11Js.PKCS11;
-  readonly path: string;
   readonly #parameters: string | undefined;
   /** Kept: a buffer that goes away during a call would be written to after it is freed. */
   readonly #signature = Buffer.alloc(MAX_SIGNATURE_BYTES);
 
-  private constructor(
-    bindings: typeof Pkcs11Js,
-    module: Pkcs11Js.PKCS11,
-    path: string,
-    parameters: string | undefined,
-  ) {
+  private constructor(bindings: typeof Pkcs11Js, module: Pkcs11Js.PKCS11, parameters: string | undefined) {
     this.#bindings = bindings;
     this.#module = module;
-    this.path = path;
     this.#parameters = parameters;
   }
 
@@ -85,7 +78,7 @@ export class Cryptoki {
         cause,
       });
     }
-    const cryptoki = new Cryptoki(bindings, module, path, parameters);
+    const cryptoki = new Cryptoki(bindings, module, parameters);
     cryptoki.initialize();
     return cryptoki;
   }
@@ -100,7 +93,7 @@ export class Cryptoki {
       );
     } catch (error) {
       if (ckrOf(error) === CKR.CRYPTOKI_ALREADY_INITIALIZED) return;
-      throw fromPkcs11Error(error, `the PKCS#11 module ${this.path} does not start`);
+      throw fromPkcs11Error(error, 'the module does not start');
     }
   }
 
@@ -231,22 +224,20 @@ export class Cryptoki {
     }
   }
 
-  /** One attribute: asked for together, one that is missing would hide the others. @returns Undefined if it is missing. */
-  attribute(session: Handle, object: Handle, type: number): Buffer | undefined {
+  /** Asked for together; one by one if that fails, as one that is missing hides the others. @returns In order. */
+  attributes(session: Handle, object: Handle, types: readonly number[]): (Buffer | undefined)[] {
     try {
-      const [attribute] = this.#module.C_GetAttributeValue(session, object, [{ type }]);
-      return attribute !== undefined && Buffer.isBuffer(attribute.value) ? attribute.value : undefined;
+      const found = this.#module.C_GetAttributeValue(
+        session,
+        object,
+        types.map((type) => ({ type })),
+      );
+      return types.map((_, index) => bufferOf(found[index]?.value));
     } catch (error) {
       const ckr = ckrOf(error);
-      if (ckr === CKR.ATTRIBUTE_TYPE_INVALID || ckr === CKR.ATTRIBUTE_SENSITIVE) return undefined;
-      throw error;
+      if (ckr !== CKR.ATTRIBUTE_TYPE_INVALID && ckr !== CKR.ATTRIBUTE_SENSITIVE) throw error;
+      return types.length === 1 ? [undefined] : types.flatMap((type) => this.attributes(session, object, [type]));
     }
-  }
-
-  /** A CK_ULONG, as far as we need it. */
-  numberAttribute(session: Handle, object: Handle, type: number): number | undefined {
-    const value = this.attribute(session, object, type);
-    return value === undefined || value.length < 4 ? undefined : value.readUInt32LE(0);
   }
 
   create(session: Handle, template: Template): Handle {
@@ -303,6 +294,10 @@ function loadBindings(): typeof Pkcs11Js {
 
 function trim(text: string): string {
   return text.replace(PADDING, '');
+}
+
+function bufferOf(value: unknown): Buffer | undefined {
+  return Buffer.isBuffer(value) ? value : undefined;
 }
 
 function textOf(pin: Uint8Array): string {

@@ -171,6 +171,12 @@ export function encodeFrame(id: number, header: object, blob: Uint8Array = Buffe
   return frame;
 }
 
+/** Numbers a frame that was encoded before its number was known. @returns The same frame */
+export function setFrameId(frame: Buffer, id: number): Buffer {
+  frame.writeUInt32BE(id, PREFIX_BYTES);
+  return frame;
+}
+
 /** Cuts a stream into frames. Takes over the chunks and zeroes what it has read; holds at most one incomplete frame. */
 export class FrameReader {
   #chunks: Buffer[] = [];

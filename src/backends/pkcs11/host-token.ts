@@ -60,15 +60,19 @@ export class HostToken {
     const listed = [isLoggedIn, ...publicKeys.map(hex), '', ...privateKeys.map(hex)].join(' ');
     if (ifChanged && listed === this.#listed) return null;
     this.#privateKeys.clear();
-    const privateById = new Map(privateKeys.map((key) => [hex(this.session.read(key, CKA.ID)), key]));
+    const privateById = new Map(
+      privateKeys.map((key) => {
+        const { id, wantsPin } = this.#privateFacts(key);
+        return [id, wantsPin] as const;
+      }),
+    );
     const keys = publicKeys.map((key) => {
       const facts = this.#keyFacts(key);
       if (!isLoggedIn) return { ...facts, hasPrivate: null };
-      const ids = [Buffer.from(facts.ckaId, 'base64').toString('hex'), keyIdOfFacts(facts) ?? ''];
-      const half = ids.map((id) => privateById.get(id)).find((found) => found !== undefined);
-      return half === undefined
-        ? { ...facts, hasPrivate: false }
-        : { ...facts, hasPrivate: true, alwaysAuthenticate: this.#wantsPin(half) };
+      const alwaysAuthenticate =
+        privateById.get(Buffer.from(facts.ckaId, 'base64').toString('hex')) ??
+        privateById.get(keyIdOfFacts(facts) ?? 'none');
+      return { ...facts, hasPrivate: alwaysAuthenticate !== undefined, alwaysAuthenticate };
     });
     this.session.look();
     this.#listed = listed;
@@ -209,13 +213,15 @@ export class HostToken {
     if (known !== undefined) return known;
     const handle = this.#findPrivate(name);
     if (handle === undefined) throw this.#noKey(name);
-    const key = { handle, wantsPin: this.#wantsPin(handle) };
+    const key = { handle, wantsPin: this.#privateFacts(handle).wantsPin };
     this.#privateKeys.set(name.ckaId, key);
     return key;
   }
 
-  #wantsPin(privateKey: Handle): boolean {
-    return (this.session.read(privateKey, CKA.ALWAYS_AUTHENTICATE)[0] ?? 0) !== 0;
+  /** CKA_ID in hex, and whether the key wants the PIN for each signature. */
+  #privateFacts(privateKey: Handle): { readonly id: string; readonly wantsPin: boolean } {
+    const [id, wantsPin] = this.session.readAll(privateKey, [CKA.ID, CKA.ALWAYS_AUTHENTICATE]);
+    return { id: id?.toString('hex') ?? '', wantsPin: (wantsPin?.[0] ?? 0) !== 0 };
   }
 
   /** "Not logged in" from a token that is: it waited for a touch (YubiKey), or somebody else ended the login. */
@@ -283,19 +289,25 @@ export class HostToken {
   }
 
   #pairFacts(publicKey: Handle, privateKey: Handle): KeyFacts {
-    return { ...this.#keyFacts(publicKey), hasPrivate: true, alwaysAuthenticate: this.#wantsPin(privateKey) };
+    return {
+      ...this.#keyFacts(publicKey),
+      hasPrivate: true,
+      alwaysAuthenticate: this.#privateFacts(privateKey).wantsPin,
+    };
   }
 
   #keyFacts(key: Handle): Omit<KeyFacts, 'hasPrivate'> {
-    const { cryptoki, handle } = this.session;
-    const base64 = (type: number) => cryptoki.attribute(handle, key, type)?.toString('base64');
-    const keyType = cryptoki.numberAttribute(handle, key, CKA.KEY_TYPE) ?? 0xffffffff;
-    const common = { ckaId: base64(CKA.ID) ?? '', label: base64(CKA.LABEL) ?? '', keyType };
+    const [id, label, type] = this.session.readAll(key, [CKA.ID, CKA.LABEL, CKA.KEY_TYPE]);
+    // A CK_ULONG, as far as we need it.
+    const keyType = type === undefined || type.length < 4 ? 0xffffffff : type.readUInt32LE(0);
+    const common = { ckaId: id?.toString('base64') ?? '', label: label?.toString('base64') ?? '', keyType };
     if (keyType === CKK.RSA) {
-      return { ...common, modulus: base64(CKA.MODULUS), publicExponent: base64(CKA.PUBLIC_EXPONENT) };
+      const [modulus, publicExponent] = this.session.readAll(key, [CKA.MODULUS, CKA.PUBLIC_EXPONENT]);
+      return { ...common, modulus: modulus?.toString('base64'), publicExponent: publicExponent?.toString('base64') };
     }
     if (keyType !== CKK.EC && keyType !== CKK.EC_EDWARDS) return common;
-    return { ...common, ecParams: base64(CKA.EC_PARAMS), ecPoint: base64(CKA.EC_POINT) };
+    const [ecParams, ecPoint] = this.session.readAll(key, [CKA.EC_PARAMS, CKA.EC_POINT]);
+    return { ...common, ecParams: ecParams?.toString('base64'), ecPoint: ecPoint?.toString('base64') };
   }
 }
 

@@ -2,27 +2,39 @@
  * The token host: the child process that a PKCS#11 module is loaded in. Started by `token-host.ts` only, with a socket as
  * file descriptor 3; ends when that socket closes.
  *
- * Calls into the module are synchronous: one at a time, in the order of the requests. Between two of them the socket is
+ * Calls into the module are synchronous: one at a time, in the order of the requests. Between two slow ones the socket is
  * read, so that a request that nobody waits for any more is not begun.
  */
 import { Socket } from 'node:net';
+import { basename } from 'node:path';
 import { SignetError } from '../../errors.ts';
 import { loadNative } from '../../native.ts';
 import { splitParts } from './blob-parts.ts';
-import { fromPkcs11Error } from './ckr.ts';
+import { ckrOf, fromPkcs11Error } from './ckr.ts';
 import { Cryptoki } from './cryptoki.ts';
 import { initialiseToken } from './host-administration.ts';
 import { type HostResult, performOnToken } from './host-operations.ts';
-import { encodeFrame, type Frame, FrameReader, type HostReply, type HostRequest } from './host-protocol.ts';
+import {
+  type AttachedFacts,
+  encodeFrame,
+  type Frame,
+  FrameReader,
+  type HostReply,
+  type HostRequest,
+} from './host-protocol.ts';
 import { HostToken } from './host-token.ts';
 import { TokenLost } from './token-session.ts';
 
 const SOCKET_FD = 3;
+/** After so long the socket is read again, milliseconds: requests that came in, and cancellations. */
+const SLICE_MS = 1;
 
 class Host {
   readonly #socket: Socket;
   readonly #waiting = new Map<number, Frame>();
   #isPumping = false;
+  /** For messages, with what went wrong in it. */
+  #moduleName = 'the module';
   #cryptoki: Cryptoki | undefined;
   #token: HostToken | undefined;
 
@@ -46,10 +58,12 @@ class Host {
     this.#isPumping = true;
     setImmediate(() => {
       this.#isPumping = false;
-      const [next] = this.#waiting.values();
-      if (next === undefined) return;
-      this.#waiting.delete(next.id);
-      this.#answer(next);
+      const endsAt = performance.now() + SLICE_MS;
+      for (const [id, frame] of this.#waiting) {
+        this.#waiting.delete(id);
+        this.#answer(frame);
+        if (performance.now() >= endsAt) break;
+      }
       if (this.#waiting.size > 0) this.#pump();
     });
   }
@@ -67,8 +81,9 @@ class Host {
 
   #refuse(id: number, error: unknown): void {
     const { code, message, hint, retriesLeft } = fromPkcs11Error(error, 'the module failed');
-    const lost = error instanceof TokenLost;
-    this.#send(id, { ok: false, code, message, hint, retriesLeft, lost });
+    const isModules = ckrOf(error) !== undefined || (error instanceof SignetError && ckrOf(error.cause) !== undefined);
+    const told = isModules ? `${this.#moduleName}: ${message}` : message;
+    this.#send(id, { ok: false, code, message: told, hint, retriesLeft, lost: error instanceof TokenLost });
   }
 
   #send(id: number, reply: HostReply, blob?: Uint8Array): void {
@@ -78,20 +93,19 @@ class Host {
   #perform(request: HostRequest, blob: Buffer): HostResult {
     switch (request.op) {
       case 'load':
+        this.#moduleName = basename(request.modulePath);
         this.#cryptoki = Cryptoki.load(request.modulePath, request.parameters);
         return { value: this.#cryptoki.libraryFacts() };
       case 'tokens':
-        return { value: this.#tokens(request.fresh) };
-      case 'attach': {
-        const cryptoki = this.#module();
-        const { token, slot } = HostToken.attach(cryptoki, request, request.profile);
-        this.#token = token;
-        return { value: { ...token.session.state(), mechanisms: cryptoki.mechanisms(slot) } };
-      }
+        return { value: naming('listing the tokens failed', () => this.#tokens(request.fresh)) };
+      case 'attach':
+        return { value: naming(`attaching token "${request.label}" failed`, () => this.#attach(request)) };
       case 'initialise': {
         const [soPin = Buffer.alloc(0), pin = Buffer.alloc(0)] = splitParts(blob);
         this.#token = undefined; // its sessions are closed
-        initialiseToken(this.#module(), request, request.newLabel, { soPin, pin });
+        naming(`initialising token "${request.label}" failed`, () =>
+          initialiseToken(this.#module(), request, request.newLabel, { soPin, pin }),
+        );
         return {};
       }
       case 'cancel':
@@ -100,6 +114,13 @@ class Host {
         if (this.#token === undefined) throw new SignetError('INTERNAL', 'no token is attached');
         return performOnToken(this.#token, request, blob);
     }
+  }
+
+  #attach(request: Extract<HostRequest, { op: 'attach' }>): AttachedFacts {
+    const cryptoki = this.#module();
+    const { token, slot } = HostToken.attach(cryptoki, request, request.profile);
+    this.#token = token;
+    return { ...token.session.state(), mechanisms: cryptoki.mechanisms(slot) };
   }
 
   /** While no token is attached, nothing is lost by starting the module again. */
@@ -125,6 +146,15 @@ class Host {
   #module(): Cryptoki {
     if (this.#cryptoki === undefined) throw new SignetError('INTERNAL', 'no module is loaded');
     return this.#cryptoki;
+  }
+}
+
+/** @param what What was being done, for errors of the module that do not say so. */
+function naming<T>(what: string, operation: () => T): T {
+  try {
+    return operation();
+  } catch (error) {
+    throw fromPkcs11Error(error, what);
   }
 }
 

@@ -3,6 +3,7 @@
  * within `MAX_AGE_MS`.
  */
 import type { KeyObject } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
 import { type PublicKey, toKeyObject } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
@@ -19,8 +20,8 @@ import { formatPkcs11Uri } from './uri.ts';
 export interface KeyRecord {
   readonly info: KeyInfo;
   readonly publicKey: PublicKey;
-  /** The same, ready to verify with. */
-  readonly verifier: KeyObject;
+  /** The same, ready to verify with; made at first use. */
+  readonly verifier: () => KeyObject;
   /** Hex. */
   readonly ckaId: string;
   /** Whether the key wants the PIN for each signature; undefined where that was not seen without a login. */
@@ -35,6 +36,10 @@ export interface KeyIndexOptions {
 
 /** How old an answer "no such key" may be, milliseconds. The daemon's health checks keep the index younger than that. */
 const MAX_AGE_MS = 5000;
+/** How much longer than a reading took its result serves, so that a token of many objects has time for other work. */
+const AGE_PER_READING = 20;
+/** Keys that are looked at between two turns of the event loop. */
+const KEYS_AT_ONCE = 100;
 /** What a look-up waits for the token: the key may be in another home, whose callers must not wait for this one. */
 const LOOK_UP_TIMEOUT_MS = 1000;
 
@@ -47,6 +52,7 @@ export class KeyIndex {
   /** Which attachment the records are from. */
   #source: AttachedToken | undefined;
   #readAt = Number.NEGATIVE_INFINITY;
+  #readingMs = 0;
 
   constructor(connection: TokenConnection, options: KeyIndexOptions) {
     this.#connection = connection;
@@ -75,7 +81,7 @@ export class KeyIndex {
     if (this.#connection.isReleased) return this.#records.get(keyId);
     const isCurrent = this.#source !== undefined && this.#source === this.#connection.attached;
     const known = isCurrent ? this.#records.get(keyId) : undefined;
-    if (known !== undefined || (isCurrent && performance.now() - this.#readAt < MAX_AGE_MS)) return known;
+    if (known !== undefined || (isCurrent && this.#isYoung)) return known;
     await this.#within(this.refreshIfChanged());
     return this.#records.get(keyId);
   }
@@ -95,6 +101,18 @@ export class KeyIndex {
   /** Reads them if the token's objects are not those of the last time. @throws {SignetError} as `refresh` */
   refreshIfChanged(): Promise<void> {
     return this.#flights.run('changes', () => this.#read(true));
+  }
+
+  /** As `refreshIfChanged`, or a mere look whether the token is there if that takes too much of its time. */
+  async refreshIfDue(): Promise<void> {
+    const attached = await this.#connection.attach();
+    const isResting = performance.now() - this.#readAt < AGE_PER_READING * this.#readingMs;
+    if (attached !== this.#source || !isResting) await this.refreshIfChanged();
+    else ({ value: attached.state } = await attached.host.request({ op: 'state' }, { parse: ANSWERS.state }));
+  }
+
+  get #isYoung(): boolean {
+    return performance.now() - this.#readAt < Math.max(MAX_AGE_MS, this.#readingMs * AGE_PER_READING);
   }
 
   /** The next look-up reads anew. */
@@ -118,19 +136,22 @@ export class KeyIndex {
 
   async #read(onlyChanges: boolean): Promise<void> {
     const attached = await this.#connection.attach();
+    const startedAt = performance.now();
     const ifChanged = onlyChanges && attached === this.#source;
     const { value: keys } = await attached.host.request({ op: 'keys', ifChanged }, { parse: ANSWERS.keys });
     if (keys !== undefined) {
       await this.#options.prepare?.(attached, keys);
-      this.#records = this.#recordsOf(keys, attached);
+      this.#records = await this.#recordsOf(keys, attached);
     }
     this.#source = attached;
     this.#readAt = performance.now();
+    this.#readingMs = this.#readAt - startedAt;
   }
 
-  #recordsOf(keys: readonly KeyFacts[], attached: AttachedToken): Map<KeyId, KeyRecord> {
+  async #recordsOf(keys: readonly KeyFacts[], attached: AttachedToken): Promise<Map<KeyId, KeyRecord>> {
     const records = new Map<KeyId, KeyRecord>();
-    for (const facts of keys) {
+    for (const [index, facts] of keys.entries()) {
+      if (index % KEYS_AT_ONCE === KEYS_AT_ONCE - 1) await setImmediate(); // others have calls to make
       if (facts.hasPrivate === false) continue; // somebody's trust anchor
       try {
         const record = this.#recordOf(facts, attached);
@@ -164,7 +185,12 @@ export class KeyIndex {
     const ckaId = Buffer.from(facts.ckaId, 'base64').toString('hex');
     // Modules may go by the slot, not by the policy that the key was made with.
     const wantsPin = info.device?.pinPolicy === 'always' ? true : alwaysAuthenticate;
-    return { info, publicKey, verifier: toKeyObject(publicKey), ckaId, alwaysAuthenticate: wantsPin };
+    let made: KeyObject | undefined;
+    const verifier = () => {
+      made ??= toKeyObject(publicKey);
+      return made;
+    };
+    return { info, publicKey, verifier, ckaId, alwaysAuthenticate: wantsPin };
   }
 
   /** Once for each object, not at each reading. */

@@ -73,7 +73,11 @@ export class KeyWriter {
       const { parts } = privateKeyParts(object);
       const blob = joinParts([access.soPin, ...parts]);
       try {
-        const { value } = await this.#connection.request({ op: 'import', key }, { parse: ANSWERS.key, blob });
+        const { value } = await this.#connection.request(
+          context,
+          { op: 'import', key },
+          { parse: ANSWERS.key, blob, isChange: true },
+        );
         return withPublicKey(this.#index.add(value));
       } finally {
         for (const secret of [...parts, blob]) secret.fill(0);
@@ -89,7 +93,11 @@ export class KeyWriter {
       using access = await this.#writeAccess(context, record.info);
       throwIfCancelled(context);
       const request = { op: 'remove', keyId, ckaId: record.ckaId } as const;
-      const { value } = await this.#connection.request(request, { parse: ANSWERS.found, blob: access.soPin });
+      const { value } = await this.#connection.request(context, request, {
+        parse: ANSWERS.found,
+        blob: access.soPin,
+        isChange: true,
+      });
       this.#index.delete(keyId);
       return value;
     },
@@ -102,16 +110,21 @@ export class KeyWriter {
       await this.#attach();
       using _ = await this.#writeAccess(context, info);
       throwIfCancelled(context);
-      const { value } = await this.#connection.request({ op: 'relabel', keyId, ckaId, label }, { parse: ANSWERS.key });
+      const { value } = await this.#connection.request(
+        context,
+        { op: 'relabel', keyId, ckaId, label },
+        { parse: ANSWERS.key, isChange: true },
+      );
       return this.#index.add(value).info;
     },
   };
 
   readonly certifier: KeyCertifier = {
-    certificate: async (keyId) => {
+    certificate: async (keyId, context) => {
       const { ckaId } = await this.#index.require(keyId);
       await this.#attach();
       const { value, blob } = await this.#connection.request(
+        context,
         { op: 'certificate', ckaId, which: 'stored' },
         { parse: ANSWERS.found },
       );
@@ -125,15 +138,19 @@ export class KeyWriter {
       throwIfCancelled(context);
       const label = formatLabel(info).toString('base64');
       const blob = joinParts([access.soPin, value, subject, issuer, serialNumber]);
-      await this.#connection.request({ op: 'putCertificate', ckaId, label }, { parse: ANSWERS.none, blob });
+      await this.#connection.request(
+        context,
+        { op: 'putCertificate', ckaId, label },
+        { parse: ANSWERS.none, blob, isChange: true },
+      );
     },
     removeCertificate: async (keyId, context) => {
       const { ckaId, info } = await this.#index.require(keyId);
       await this.#attach();
       using access = await this.#writeAccess(context, info);
       throwIfCancelled(context);
-      const options = { parse: ANSWERS.found, blob: access.soPin };
-      return (await this.#connection.request({ op: 'removeCertificate', ckaId }, options)).value;
+      const options = { parse: ANSWERS.found, blob: access.soPin, isChange: true };
+      return (await this.#connection.request(context, { op: 'removeCertificate', ckaId }, options)).value;
     },
   };
 
@@ -169,8 +186,9 @@ export class KeyWriter {
     throwIfCancelled(context);
     const place = ckaId === undefined ? undefined : Buffer.from(ckaId).toString('base64');
     const { value } = await this.#connection.request(
+      context,
       { op: 'generate', kind, label, place, extra },
-      { parse: ANSWERS.key, blob: access.soPin, timeoutMs: GENERATION_TIMEOUT_MS },
+      { parse: ANSWERS.key, blob: access.soPin, timeoutMs: GENERATION_TIMEOUT_MS, isChange: true },
     );
     return withPublicKey(this.#index.add(value));
   }

@@ -163,7 +163,7 @@ export class PinMemory {
     const state = { version: VERSION, token: { label, serial }, sources: Object.fromEntries(all) };
     try {
       await createDirectory(dirname(this.#file), 0o700);
-      await replaceFileDurably(this.#file, `${JSON.stringify(state, undefined, 2)}\n`);
+      await replaceFileDurably(this.#file, `${JSON.stringify(state, undefined, 2)}\n`, async () => true);
     } catch (error) {
       throw unusable(error, `cannot write ${this.#file}`);
     }

@@ -23,20 +23,20 @@ import type {
   SignContext,
   TokenManager,
 } from '../backend.ts';
-import { throwIfCancelled } from '../cancellation.ts';
+import { throwIfCancelled, unlessAborted } from '../cancellation.ts';
 import { readPrivateSecret } from '../secret-file.ts';
 import type { TokenHooks } from './hooks.ts';
 import { ANSWERS, type HostRequest } from './host-protocol.ts';
 import { IdleTimer } from './idle-timer.ts';
 import { KeyIndex, type KeyRecord } from './key-index.ts';
 import { KeyWriter } from './key-writer.ts';
-import { isValidSignature, prepareInput } from './signing.ts';
+import { isValidSignature, type PreparedInput, prepareInput } from './signing.ts';
 import { type AttachedToken, TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
-import { settle, TokenLogin, type TokenLoginOptions, unlessAborted } from './token-login.ts';
+import { settle, TokenLogin, type TokenLoginOptions } from './token-login.ts';
 import { Pkcs11TokenManager } from './token-manager.ts';
 
 export interface Pkcs11Options
-  extends Omit<TokenConnectionOptions, 'onAttached'>,
+  extends Omit<TokenConnectionOptions, 'onAttached' | 'loginAt' | 'requests'>,
     Omit<TokenLoginOptions, 'backendName' | 'pinTriesLeft'> {
   /** `pkcs11` unless it is a backend for one kind of device. */
   readonly backendName?: string | undefined;
@@ -87,7 +87,11 @@ export class Pkcs11Backend implements KeyBackend {
     this.name = backendName;
     this.connection = new TokenConnection({
       ...options,
-      onAttached: (attached) => this.login.loginAtAttachment(attached),
+      loginAt: (host, pin) => this.login.loginAt(host, pin),
+      onAttached: async (attached) => {
+        this.#idle.restart();
+        await this.login.loginAtAttachment(attached);
+      },
     });
     const pinTriesLeft = hooks.pinTriesLeft && (() => hooks.pinTriesLeft?.() ?? Promise.resolve(undefined));
     this.login = new TokenLogin(this.connection, { ...options, backendName, pinTriesLeft });
@@ -151,7 +155,8 @@ export class Pkcs11Backend implements KeyBackend {
    * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE
    */
   async look(): Promise<void> {
-    if (this.connection.isReleased || this.connection.attached?.host.isBusy) return;
+    const { attached, isBusy, isReleased } = this.connection;
+    if (isReleased || (attached !== undefined && isBusy)) return;
     try {
       await this.#index.refreshIfChanged();
     } catch (error) {
@@ -183,7 +188,7 @@ export class Pkcs11Backend implements KeyBackend {
   async health(): Promise<BackendHealth> {
     const { attached, isReleased } = this.connection;
     // A token at work is not asked again: its deadline finds out if it hangs. One that was let go of is not taken back.
-    if (attached?.host.isBusy || isReleased) return this.#pinHealth();
+    if ((attached !== undefined && this.connection.isBusy) || isReleased) return this.#pinHealth();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       const error = new SignetError('UNAVAILABLE', `${this.location} does not answer`);
@@ -206,7 +211,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   async count(): Promise<number> {
-    if (!this.connection.isReleased) await this.#index.refreshIfChanged();
+    if (!this.connection.isReleased) await this.#index.refreshIfDue();
     return this.#index.size;
   }
 
@@ -221,16 +226,16 @@ export class Pkcs11Backend implements KeyBackend {
   async sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
     throwIfCancelled(context);
     const { info, publicKey } = await this.#record(keyId);
-    prepareInput(publicKey, input); // what cannot be signed costs no PIN
+    const prepared = prepareInput(publicKey, input); // what cannot be signed costs no PIN
     await this.#use();
     using given = await this.login.login(context, info);
     const record = await this.#recordAfterLogin(keyId);
     const signature = record.alwaysAuthenticate
       ? await unlessAborted(
-          this.#pinTurn(() => this.#signWithPin(record, input, context, given)),
+          this.#pinTurn(() => this.#signWithPin(record, prepared, context, given)),
           context.signal,
         )
-      : await this.#signLoggedIn(record, input, context);
+      : await this.#signLoggedIn(record, prepared, context);
     if (await isValidSignature(record, input, signature)) return signature;
     this.#index.expire();
     throw new SignetError('INTEGRITY', `${this.location} answered a signature that is not by key ${keyId}`, {
@@ -246,7 +251,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   /** Once more after another login, if the one that was there has ended: other programs can end it. */
-  async #signLoggedIn(record: KeyRecord, input: SignInput, context: SignContext): Promise<Uint8Array> {
+  async #signLoggedIn(record: KeyRecord, input: PreparedInput, context: SignContext): Promise<Uint8Array> {
     try {
       return await this.#signOnToken(record, input, context, undefined);
     } catch (error) {
@@ -257,11 +262,11 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   /** One at a time: the PIN is there when the signature begins, and its outcome known before the next one. */
-  async #signWithPin(record: KeyRecord, input: SignInput, context: SignContext, given: Secret | undefined) {
+  async #signWithPin(record: KeyRecord, input: PreparedInput, context: SignContext, given: Secret | undefined) {
     throwIfCancelled(context);
     const { pin, outcome } = await this.login.pinForOperation(context, record.info, given);
     try {
-      const signature = await this.#signOnToken(record, input, { ...context, signal: undefined }, pin);
+      const signature = await this.#signOnToken(record, input, context, pin);
       await outcome.accepted();
       return signature;
     } catch (error) {
@@ -272,11 +277,11 @@ export class Pkcs11Backend implements KeyBackend {
     }
   }
 
-  async #signOnToken(record: KeyRecord, input: SignInput, context: SignContext, pin: Secret | undefined) {
+  async #signOnToken(record: KeyRecord, input: PreparedInput, context: SignContext, pin: Secret | undefined) {
     throwIfCancelled(context);
-    const { signal, interaction } = context;
-    const { ckaId, info, publicKey } = record;
-    const { scheme, data } = prepareInput(publicKey, input);
+    const { interaction } = context;
+    const { ckaId, info } = record;
+    const { scheme, data } = input;
     const pinBytes = pin?.bytes() ?? new Uint8Array(0);
     const blob = Buffer.alloc(pinBytes.byteLength + data.byteLength);
     blob.set(pinBytes);
@@ -293,7 +298,9 @@ export class Pkcs11Backend implements KeyBackend {
       context.onStart?.();
     };
     try {
-      const answer = await this.connection.request(request, { parse: ANSWERS.none, blob, signal, onStart });
+      // With a PIN the outcome must not get lost: whether it was wrong.
+      const options = { parse: ANSWERS.none, blob, onStart, isChange: pin !== undefined };
+      const answer = await this.connection.request(context, request, options);
       return answer.blob;
     } catch (error) {
       this.#noteFailure(keyId, error);
@@ -311,13 +318,14 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   async #releaseIfIdle(): Promise<boolean> {
-    if (this.connection.attached?.host.isBusy) return false;
-    await this.connection.release();
+    const { attached } = this.connection;
+    if (attached !== undefined && this.connection.isBusy) return false;
+    if (attached !== undefined) await this.connection.release(); // otherwise the next attachment begins the time anew
     return true;
   }
 
   async #check(): Promise<void> {
-    await this.look();
+    await this.#index.refreshIfDue();
     // The file may have been corrected; a PIN that was refused is not tried (pin-memory.ts).
     if (this.login.problem !== undefined) await this.login.login(undefined).catch(() => undefined);
   }
@@ -347,8 +355,6 @@ export class Pkcs11Backend implements KeyBackend {
   #noteFailure(keyId: KeyId, error: unknown): void {
     if (!(error instanceof SignetError)) return;
     if (error.code === 'KEY_NOT_FOUND') this.#index.delete(keyId);
-    // Somebody else logged the token out, or it was reset: the next call logs in again.
-    if (error.code === 'PIN_REQUIRED') this.login.noteLoggedOut();
     this.#forgetIfGone(error);
   }
 }

@@ -14,7 +14,7 @@ import { curveByOid, curveByOpensslName, type NamedCurve } from '../../crypto/na
 import { type PublicKey, publicKeyOf, toKeyObject } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
 import { CKK } from './constants.ts';
-import { curveOfNumbers } from './explicit-curve.ts';
+import { curveOfNumbers, isOnCurve } from './curve-points.ts';
 import type { KeyFacts } from './host-protocol.ts';
 
 /** What a token tells about a public key; which are present depends on the key type. */
@@ -129,7 +129,11 @@ function ecKey(params: Uint8Array, ecPoint: Uint8Array): PublicKey {
   const curve = curveOf(params);
   const point = unwrapPoint(ecPoint, pointBytes(curve));
   if (point[0] !== 0x04) throw damaged('CKA_EC_POINT is not an uncompressed point'); // SEC 1 §2.3.3
-  return fromSpki(derSequence(derOid(OID_EC_PUBLIC_KEY), derOid(curve.oid)), point);
+  const algorithm = derSequence(derOid(OID_EC_PUBLIC_KEY), derOid(curve.oid));
+  const isValid = isOnCurve(curve, point);
+  if (isValid === undefined) return fromSpki(algorithm, point);
+  if (!isValid) throw damaged('not a valid key');
+  return { algorithm: 'ecdsa', bytes: encodeDer(derSequence(algorithm, derBitString(point))) };
 }
 
 /** CKA_EC_PARAMS is a choice (RFC 3279 §2.3.5): a curve's name, or all of its numbers. */

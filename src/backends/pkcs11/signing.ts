@@ -1,19 +1,27 @@
 /** What is sent to a token to be signed, and the check of what comes back. */
 import { hash } from 'node:crypto';
 import { algorithmRow, type KeyAlgorithm } from '../../crypto/algorithms.ts';
-import { type PublicKey, verifyWith } from '../../crypto/public-key.ts';
+import type { PublicKey } from '../../crypto/public-key.ts';
 import { checkDigest } from '../../crypto/sign-digest.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
 import { verifyDigest } from '../../crypto/verify-digest.ts';
 import { SignetError } from '../../errors.ts';
 import type { SignScheme } from './host-protocol.ts';
 import type { KeyRecord } from './key-index.ts';
+import { SignatureVerifier } from './signature-verifier.ts';
 
-/** Bytes that the token signs, and how. @throws {SignetError} INVALID_ARGUMENT for a digest that the key cannot sign */
-export function prepareInput(
-  { algorithm, bytes }: PublicKey,
-  input: SignInput,
-): { readonly scheme: SignScheme; readonly data: Uint8Array } {
+/** One for all tokens: its thread has a processor to itself, and a second one would only share it. */
+const verifier = new SignatureVerifier();
+
+/** Bytes that the token signs, and how. */
+export interface PreparedInput {
+  readonly scheme: SignScheme;
+  /** Not a copy of the message, where that is what is signed. */
+  readonly data: Uint8Array;
+}
+
+/** What is to be signed, as the token wants it. @throws {SignetError} INVALID_ARGUMENT for a digest that the key cannot sign */
+export function prepareInput({ algorithm, bytes }: PublicKey, input: SignInput): PreparedInput {
   if (algorithm === 'ed25519') {
     if ('message' in input) return { scheme: 'eddsa', data: input.message };
     throw new SignetError('INVALID_ARGUMENT', 'ed25519 signs messages, not digests');
@@ -26,8 +34,10 @@ export function prepareInput(
 
 /** Whether a signature is the key's own over this input. */
 export async function isValidSignature(record: KeyRecord, input: SignInput, signature: Uint8Array): Promise<boolean> {
-  const { publicKey, verifier } = record;
-  if ('message' in input) return verifyWith(verifier, publicKey, input.message, signature);
+  const { publicKey } = record;
+  if ('message' in input) {
+    return verifier.verify({ publicKey, verifier: record.verifier() }, input.message, signature);
+  }
   return verifyDigest(publicKey, input.digest, input.hash, signature);
 }
 

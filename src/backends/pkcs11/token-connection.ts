@@ -2,12 +2,18 @@
  * The way to one token: a host for its module and the slot that holds it. Both are made anew when the host ends or the token
  * leaves, with back-off; the token is then found again by what its URI says. Who is logged in is token-login.ts's business.
  */
+
+import { setTimeout as delay } from 'node:timers/promises';
 import { SignetError } from '../../errors.ts';
+import type { SignContext } from '../backend.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { CKF_TOKEN } from './constants.ts';
+import { FurtherHosts, type LoginAt } from './further-hosts.ts';
 import { ANSWERS, type AttachedFacts, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
+import type { HostAnswer, RequestOptions } from './host-request.ts';
 import { type LibraryFacts, type ModuleProfile, profileOf } from './profile.ts';
-import { type HostAnswer, type RequestOptions, TokenHost, type TokenHostOptions } from './token-host.ts';
+import { TokenHost, type TokenHostOptions } from './token-host.ts';
+import { TokenRequests } from './token-requests.ts';
 import { formatPkcs11Uri, type Pkcs11Uri } from './uri.ts';
 
 export interface TokenConnectionOptions extends Pick<TokenHostOptions, 'operationTimeoutMs' | 'env' | 'entry'> {
@@ -19,6 +25,12 @@ export interface TokenConnectionOptions extends Pick<TokenHostOptions, 'operatio
   readonly libraryParameters?: string | undefined;
   /** Instead of the one that the table has for the module. */
   readonly profile?: ModuleProfile | undefined;
+  /** How many hosts the token has, at least 1; each has a login of its own. */
+  readonly hosts?: number | undefined;
+  /** Opens the token at a further host. */
+  readonly loginAt?: LoginAt<TokenConnection> | undefined;
+  /** Where it takes clients' requests from, for a further host of a token; by default its own. */
+  readonly requests?: TokenRequests | undefined;
   /** Runs before anybody else can use the token. */
   readonly onAttached?: ((attached: AttachedToken) => Promise<void>) | undefined;
   /** Failures that no caller is told, and recoveries, for the log. */
@@ -35,6 +47,8 @@ export interface AttachedToken {
   state: TokenState;
 }
 
+/** How often it is looked whether a token that is let go of has work left, milliseconds. */
+const DRAIN_LOOK_MS = 5;
 /** How long a failure to reach the token is told to others without trying again, milliseconds. */
 const RETRY_AFTER_MS = 200;
 /** Back-off of hosts that end by themselves, milliseconds; the first one is replaced at once. */
@@ -45,6 +59,9 @@ const HEALTHY_MS = 10_000;
 
 export class TokenConnection implements AsyncDisposable {
   readonly #options: TokenConnectionOptions;
+  readonly #requests: TokenRequests;
+  /** The token's other hosts. */
+  readonly further: FurtherHosts<TokenConnection>;
   readonly #flights = new SingleFlight<'attach' | 'release', void>();
   #library: LibraryFacts | undefined;
   #host: TokenHost | undefined;
@@ -59,6 +76,13 @@ export class TokenConnection implements AsyncDisposable {
 
   constructor(options: TokenConnectionOptions) {
     this.#options = options;
+    this.#requests = options.requests ?? new TokenRequests(this.name);
+    const further = { ...options, requests: this.#requests, hosts: 1, onAttached: undefined, onEvent: () => undefined };
+    this.further = new FurtherHosts(
+      Array.from({ length: (options.hosts ?? 1) - 1 }, () => new TokenConnection(further)),
+      options.loginAt ?? (async () => undefined),
+      options.onEvent,
+    );
   }
 
   /** The token as configured, without its PIN source. */
@@ -67,9 +91,24 @@ export class TokenConnection implements AsyncDisposable {
     return this.#options.name ?? formatPkcs11Uri(token);
   }
 
-  /** Undefined while there is none. */
+  /** Undefined while there is none; that of a further host while the first one cannot work. */
   get attached(): AttachedToken | undefined {
+    return this.#own ?? this.further.open;
+  }
+
+  get #own(): AttachedToken | undefined {
     return this.#attached?.host.isAlive ? this.#attached : undefined;
+  }
+
+  /** Whether private keys can be used now. */
+  get isOpen(): boolean {
+    const { attached } = this;
+    return attached !== undefined && isOpen(attached);
+  }
+
+  /** Whether requests of clients are in progress or waiting. */
+  get isBusy(): boolean {
+    return this.#requests.isBusy;
   }
 
   /** As it was attached last; undefined before the first time. */
@@ -93,15 +132,37 @@ export class TokenConnection implements AsyncDisposable {
    *   loaded
    */
   async attach(): Promise<AttachedToken> {
-    if (this.attached === undefined) await this.#flights.run('attach', () => this.#attach());
+    if (this.#own === undefined) {
+      const attaching = this.#flights.run('attach', () => this.#attach());
+      if (this.further.open === undefined) await attaching;
+      else attaching.catch(() => undefined); // it is tried again at the next call
+    }
     if (this.attached === undefined) throw new SignetError('UNAVAILABLE', `the host of ${this.name} ended`);
     return this.attached;
   }
 
-  /** @throws {SignetError} as `attach`, and what the host answers */
-  async request<T>(request: HostRequest, options: RequestOptions<T>): Promise<HostAnswer<T>> {
-    const { host } = await this.attach();
-    return host.request(request, options);
+  /**
+   * A request of a client, which waits for its turn.
+   *
+   * @throws {SignetError} as `attach` and `TokenRequests.request`
+   */
+  async request<T>(context: SignContext, request: HostRequest, options: RequestOptions<T>): Promise<HostAnswer<T>> {
+    if (this.#own === undefined) await this.attach();
+    const { client, caller, deadline, onStart } = context;
+    // A signal costs as much as the rest of a request: where it can be done without, none is made.
+    const gone = context.cancelled === undefined ? { signal: context.signal } : { isCancelled: () => isGone(context) };
+    return this.#requests.request(client ?? caller, request, { deadline, onStart, ...gone, ...options });
+  }
+
+  /** Ends the login at every host. @returns Whether it was open. */
+  async logout(): Promise<boolean> {
+    await this.further.logout();
+    const attached = this.#own;
+    if (attached === undefined || !attached.state.loggedIn) return false;
+    attached.state = { ...attached.state, loggedIn: false };
+    const { value } = await attached.host.request({ op: 'logout' }, { parse: ANSWERS.state });
+    attached.state = value;
+    return true;
   }
 
   /** Lets what is queued end, then the module in order, and with it login and sessions. */
@@ -115,9 +176,10 @@ export class TokenConnection implements AsyncDisposable {
       this.#isReleased = true;
       this.#failure = undefined;
       this.#crashes = 0;
-      // Behind everything that is queued already. A host that is at its end is let go of all the same.
-      await host?.request({ op: 'logout' }, { parse: ANSWERS.none }).catch(() => undefined);
-      await host?.[Symbol.asyncDispose]();
+      // What is queued already is worked off; who comes now waits for the next attachment.
+      const endsAt = performance.now() + this.#options.operationTimeoutMs;
+      while (this.#requests.isBusy && host?.isAlive && performance.now() < endsAt) await delay(DRAIN_LOOK_MS);
+      await Promise.all([host?.[Symbol.asyncDispose](), this.further.release()]);
     });
   }
 
@@ -146,7 +208,7 @@ export class TokenConnection implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
-    await this.#host?.[Symbol.asyncDispose]();
+    await Promise.all([this.#host?.[Symbol.asyncDispose](), this.further[Symbol.asyncDispose]()]);
   }
 
   async #attach(): Promise<void> {
@@ -161,8 +223,16 @@ export class TokenConnection implements AsyncDisposable {
       const attach = { op: 'attach', slotId, serial, label, profile } as const;
       const { value } = await host.request(attach, { parse: ANSWERS.attached });
       const { mechanisms, ...state } = value;
-      this.#attached = { host, facts, profile, library, mechanisms, state };
-      this.#last = this.#attached;
+      const attached: AttachedToken = { host, facts, profile, library, mechanisms, state };
+      host.serve({
+        requests: this.#requests,
+        isOpen: () => isOpen(attached),
+        loggedOut: () => {
+          attached.state = { ...attached.state, loggedIn: false };
+        },
+      });
+      this.#attached = attached;
+      this.#last = attached;
       this.#failure = undefined;
       this.#isReleased = false;
     } catch (error) {
@@ -227,6 +297,10 @@ export class TokenConnection implements AsyncDisposable {
 }
 
 const NO_FACTS: LibraryFacts = { manufacturer: '', description: '', version: '' };
+
+function isGone({ cancelled }: SignContext): boolean {
+  return cancelled ?? false;
+}
 
 /** Whether private keys can be used now. */
 export function isOpen({ state }: AttachedToken): boolean {

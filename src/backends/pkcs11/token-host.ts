@@ -1,15 +1,24 @@
 /**
- * One token host as the daemon sees it: a child process, the queue of requests to it, their deadlines.
+ * One token host as the daemon sees it: a child process, the requests that it has, their time-outs.
  *
- * A host that ends, hangs past a deadline or says something that is not in the protocol is killed, and everybody who
- * waits for it is told UNAVAILABLE; who uses it starts another (`token-connection.ts`).
+ * A host that ends, hangs past a time-out or says something that is not in the protocol is killed, and everybody who waits
+ * for it is told UNAVAILABLE; who uses it starts another (`token-connection.ts`).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { SignetError } from '../../errors.ts';
 import { moduleEnvironment } from './child-environment.ts';
-import { encodeFrame, type Frame, FrameReader, type HostReply, type HostRequest, parseReply } from './host-protocol.ts';
+import { encodeFrame, type Frame, FrameReader, type HostRequest, parseReply } from './host-protocol.ts';
+import {
+  errorOf,
+  type HostAnswer,
+  HostRequestInFlight,
+  type RequestOptions,
+  type RequestOwner,
+} from './host-request.ts';
+import { ServiceWindow } from './service-window.ts';
+import type { RequestServer, TokenRequests } from './token-requests.ts';
 
 export interface TokenHostOptions {
   /** For messages: the module's path. */
@@ -21,55 +30,39 @@ export interface TokenHostOptions {
   readonly entry?: string | undefined;
 }
 
-export interface RequestOptions<T> {
-  /** Checks and types the answer; throws INTERNAL for one that the protocol does not have. */
-  readonly parse: (value: unknown) => T;
-  readonly blob?: Uint8Array | undefined;
-  readonly signal?: AbortSignal | undefined;
-  /** Where an operation takes longer than others. */
-  readonly timeoutMs?: number | undefined;
-  /** Called when the request leaves the queue. */
-  readonly onStart?: (() => void) | undefined;
+/** What a host that serves clients tells about its token. */
+export interface Service {
+  readonly requests: TokenRequests;
+  /** Whether the token can be used without a login, or is logged in. */
+  isOpen(): boolean;
+  /** The token answered that it wants a login. */
+  loggedOut(): void;
 }
 
-export interface HostAnswer<T> {
-  readonly value: T;
-  readonly blob: Buffer;
-}
-
-interface Pending {
-  readonly id: number;
-  readonly frame: Buffer;
-  readonly timeoutMs: number;
-  readonly onStart: (() => void) | undefined;
-  /** Whether anybody still waits. */
-  isWanted: boolean;
-  settle(outcome: { readonly reply: HostReply; readonly blob: Buffer } | { readonly error: SignetError }): void;
-}
-
-/** Requests that the host has at one time: enough that it never waits for us, few enough to drop those not wanted. */
-const WINDOW = 4;
-/** More callers than this on one token would only time out. */
-const MAX_QUEUE = 4096;
-/** Bytes of queued messages. */
-const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
 /** For the module to be told that it ends, milliseconds. */
 const END_MS = 1000;
 /** Between the end of the socket and that of the process, milliseconds. */
 const CLOSED_MS = 100;
 const SOCKET_INDEX = 3;
-export class TokenHost implements AsyncDisposable {
+
+export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
   readonly #name: string;
   readonly #operationTimeoutMs: number;
   readonly #child: ChildProcess;
   readonly #socket: Socket;
   readonly #reader = new FrameReader();
-  readonly #queue = new Set<Pending>();
-  readonly #sent = new Map<number, Pending>();
+  /** The daemon's own requests, which go before those of clients. */
+  readonly #own = new Set<HostRequestInFlight>();
+  readonly #sent = new Map<number, HostRequestInFlight>();
+  readonly #window = new ServiceWindow();
   readonly #ended: Promise<void>;
-  #queuedBytes = 0;
+  #service: Service | undefined;
   #nextId = 1;
   #timer: NodeJS.Timeout | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  /** Since when the host has worked on the oldest request. */
+  #oldestSince = 0;
+  #isCorked = false;
   #failure: SignetError | undefined;
 
   constructor(options: TokenHostOptions) {
@@ -108,55 +101,59 @@ export class TokenHost implements AsyncDisposable {
     return this.#failure === undefined;
   }
 
-  /** Whether requests are in progress or waiting. */
-  get isBusy(): boolean {
-    return this.#sent.size + this.#queue.size > 0;
+  get load(): number {
+    return this.#sent.size + this.#own.size;
+  }
+
+  get isOpen(): boolean {
+    return this.#service?.isOpen() ?? false;
   }
 
   /**
-   * Queues a request. Requests are begun in order; one that is aborted before it is begun never is.
+   * A request of the daemon itself, which goes before those of clients.
    *
-   * @throws {SignetError} what the host answers; UNAVAILABLE if it ended or was ended, OVERLOADED, CANCELLED
+   * @throws {SignetError} what the host answers; UNAVAILABLE if it ended or was ended
    */
   request<T>(request: HostRequest, options: RequestOptions<T>): Promise<HostAnswer<T>> {
-    const { signal, blob, parse } = options;
-    return new Promise((resolve, reject) => {
-      if (this.#failure !== undefined) return reject(this.#failure);
-      if (signal?.aborted) return reject(cancelled());
-      const id = this.#nextId;
-      this.#nextId = id === 0xffffffff ? 1 : id + 1;
-      const frame = encodeFrame(id, request, blob);
-      if (this.#queue.size >= MAX_QUEUE || this.#queuedBytes + frame.length > MAX_QUEUED_BYTES) {
-        frame.fill(0);
-        return reject(new SignetError('OVERLOADED', `too many requests wait for the token of ${this.#name}`));
-      }
-      const abort = () => {
-        pending.isWanted = false;
-        this.#abandon(pending);
-        pending.settle({ error: cancelled() });
-      };
-      const pending: Pending = {
-        id,
-        frame,
-        timeoutMs: options.timeoutMs ?? this.#operationTimeoutMs,
-        onStart: options.onStart,
-        isWanted: true,
-        settle: (outcome) => {
-          signal?.removeEventListener('abort', abort);
-          if ('error' in outcome) return reject(outcome.error);
-          try {
-            resolve({ value: parse(answerOf(outcome.reply)), blob: outcome.blob });
-          } catch (error) {
-            reject(error);
-          }
-        },
-      };
-      signal?.addEventListener('abort', abort, { once: true });
-      this.#queue.add(pending);
-      this.#queuedBytes += frame.length;
-      this.#send();
-      return undefined;
-    });
+    return HostRequestInFlight.run(this, '', request, options);
+  }
+
+  /** Takes clients' requests from now on. */
+  serve(service: Service): void {
+    if (this.#failure !== undefined) return;
+    this.#service = service;
+    service.requests.join(this);
+  }
+
+  submit(request: HostRequestInFlight): void {
+    if (this.#failure === undefined) {
+      this.#own.add(request);
+      this.pull();
+    } else request.fail(this.#failure);
+  }
+
+  /** Sends requests until the host has as many as it can work off soon. */
+  pull(): void {
+    for (const request of this.#own) {
+      this.#own.delete(request);
+      this.#begin(request);
+    }
+    while (this.#failure === undefined && this.#sent.size < this.#window.size) {
+      const request = this.#service?.requests.next(this);
+      if (request === undefined) return;
+      this.#begin(request);
+    }
+  }
+
+  abandon(request: HostRequestInFlight, reason?: SignetError): void {
+    if (reason !== undefined) request.fail(reason);
+    for (const [id, sent] of this.#sent) {
+      if (sent === request) this.#write(encodeFrame(0, { op: 'cancel', id } satisfies HostRequest));
+    }
+  }
+
+  settled(request: HostRequestInFlight): void {
+    this.#own.delete(request);
   }
 
   /** Ends the process at once. @param reason Told to everybody who waits. */
@@ -173,29 +170,27 @@ export class TokenHost implements AsyncDisposable {
     clearTimeout(timer);
   }
 
-  #send(): void {
-    for (const pending of this.#queue) {
-      if (this.#sent.size >= WINDOW) break;
-      this.#queue.delete(pending);
-      this.#queuedBytes -= pending.frame.length;
-      this.#sent.set(pending.id, pending);
-      if (this.#sent.size === 1) this.#armTimer();
-      pending.onStart?.();
-      this.#write(pending.frame);
-    }
+  #begin(request: HostRequestInFlight): void {
+    const id = this.#nextId;
+    this.#nextId = id === 0xffffffff ? 1 : id + 1;
+    if (this.#sent.size === 0) this.#oldestSince = performance.now();
+    this.#sent.set(id, request);
+    this.#armTimer();
+    const frame = request.begin(id);
+    this.#write(frame, request.isSecret ? () => frame.fill(0) : undefined);
   }
 
-  #write(frame: Buffer): void {
-    this.#socket.write(frame, () => frame.fill(0));
-  }
-
-  #abandon(pending: Pending): void {
-    if (this.#queue.delete(pending)) {
-      this.#queuedBytes -= pending.frame.length;
-      pending.frame.fill(0);
-    } else if (this.#sent.has(pending.id)) {
-      this.#write(encodeFrame(0, { op: 'cancel', id: pending.id } satisfies HostRequest));
+  /** What is written in one turn of the event loop goes out with one system call. */
+  #write(frame: Buffer, whenWritten?: () => void): void {
+    if (!this.#isCorked) {
+      this.#isCorked = true;
+      this.#socket.cork();
+      setImmediate(() => {
+        this.#isCorked = false;
+        this.#socket.uncork();
+      });
     }
+    this.#socket.write(frame, whenWritten);
   }
 
   #receive(chunk: Buffer): void {
@@ -205,28 +200,46 @@ export class TokenHost implements AsyncDisposable {
       const problem = cause instanceof SignetError ? cause.message : 'unreadable';
       this.#fail(new SignetError('UNAVAILABLE', `the token host of ${this.#name} is replaced: ${problem}`, { cause }));
     }
+    this.pull();
   }
 
   #take({ id, header, blob }: Frame): void {
     const reply = parseReply(header);
-    const pending = this.#sent.get(id);
-    if (pending === undefined) throw new SignetError('INTERNAL', 'an answer that nobody asked for');
+    const request = this.#sent.get(id);
+    if (request === undefined) throw new SignetError('INTERNAL', 'an answer that nobody asked for');
+    const [oldest] = this.#sent.keys();
     this.#sent.delete(id);
-    this.#armTimer();
-    if (pending.isWanted) pending.settle({ reply, blob });
+    if (id === oldest) {
+      // A cancelled one may overtake it.
+      const now = performance.now();
+      if (request.client !== '') this.#window.observe(now - this.#oldestSince);
+      this.#oldestSince = now;
+    }
+    if (!reply.ok && reply.code === 'PIN_REQUIRED') this.#service?.loggedOut();
+    request.answer(reply, blob);
     if (!reply.ok && reply.lost) this.#fail(errorOf(reply));
-    this.#send();
+    else this.#armTimer();
   }
 
   /** For the oldest request, from when it became the oldest: the host works on one at a time. */
   #armTimer(): void {
-    clearTimeout(this.#timer);
     const [oldest] = this.#sent.values();
     if (oldest === undefined) return;
-    this.#timer = setTimeout(
-      () => this.#fail(this.#unavailable(`did not answer within ${oldest.timeoutMs} ms and is replaced`)),
-      oldest.timeoutMs,
-    );
+    const timeoutMs = oldest.timeoutMs ?? this.#operationTimeoutMs;
+    const endsAt = this.#oldestSince + timeoutMs;
+    if (endsAt >= this.#timerAt) return; // it looks again then
+    clearTimeout(this.#timer);
+    this.#timerAt = endsAt;
+    this.#timer = setTimeout(() => this.#checkTime(), endsAt - performance.now());
+  }
+
+  #checkTime(): void {
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    const [oldest] = this.#sent.values();
+    const timeoutMs = oldest?.timeoutMs ?? this.#operationTimeoutMs;
+    if (oldest !== undefined && performance.now() - this.#oldestSince >= timeoutMs) {
+      this.#fail(this.#unavailable(`did not answer within ${timeoutMs} ms and is replaced`));
+    } else this.#armTimer();
   }
 
   #fail(error: SignetError): void {
@@ -239,34 +252,14 @@ export class TokenHost implements AsyncDisposable {
   #settleAll(error: SignetError): void {
     this.#failure ??= error;
     clearTimeout(this.#timer);
-    const waiting = [...this.#sent.values(), ...this.#queue];
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    const waiting = [...this.#sent.values(), ...this.#own];
     this.#sent.clear();
-    this.#queue.clear();
-    this.#queuedBytes = 0;
-    for (const pending of waiting) {
-      pending.frame.fill(0);
-      if (pending.isWanted) pending.settle({ error });
-    }
+    for (const request of waiting) request.fail(error);
+    this.#service?.requests.leave(this, error);
   }
 
   #unavailable(what: string): SignetError {
     return new SignetError('UNAVAILABLE', `the token host of ${this.#name} ${what}`);
   }
-}
-
-function answerOf(reply: HostReply): unknown {
-  if (reply.ok) return reply.value;
-  throw errorOf(reply);
-}
-
-function errorOf(reply: Extract<HostReply, { ok: false }>): SignetError {
-  const { hint, retriesLeft } = reply;
-  return new SignetError(reply.code, reply.message, {
-    ...(hint === undefined ? {} : { hint }),
-    ...(retriesLeft === undefined ? {} : { retriesLeft }),
-  });
-}
-
-function cancelled(): SignetError {
-  return new SignetError('CANCELLED', 'the call was cancelled');
 }

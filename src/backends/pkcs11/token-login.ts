@@ -4,9 +4,11 @@
  * No PIN is tried twice, none that nobody supplied, and the last try is for a person alone. Whoever needs the token while
  * somebody is being asked shares the answer.
  */
+import pLimit from 'p-limit';
 import type { Secret } from '../../crypto/secret.ts';
-import { SignetError } from '../../errors.ts';
+import { type ErrorCode, SignetError } from '../../errors.ts';
 import type { Interaction, KeyInfo, SignContext, TokenIdentity } from '../backend.ts';
+import { cancelled, unlessAborted } from '../cancellation.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { CKF_TOKEN } from './constants.ts';
 import { ANSWERS, type TokenState } from './host-protocol.ts';
@@ -34,6 +36,9 @@ export interface OperationPin {
   readonly outcome: PinTry;
 }
 
+/** There is no PIN to try, which is no failure of anything. */
+class NoPin extends SignetError {}
+
 const NO_OUTCOME: PinTry = {
   accepted: async () => undefined,
   refused: async () => undefined,
@@ -49,6 +54,9 @@ export class TokenLogin {
   /** A person is being asked; resolves with the token open. */
   #question: Promise<void> | undefined;
   #problem: SignetError | undefined;
+  /** Whether the token took a PIN that nobody was asked for, at the last try. */
+  #isUnattended = false;
+  readonly #furtherTurn = pLimit(1);
 
   constructor(connection: TokenConnection, options: TokenLoginOptions) {
     this.#connection = connection;
@@ -75,7 +83,10 @@ export class TokenLogin {
    */
   async login(context: SignContext | undefined, wantedFor?: WantedFor): Promise<Secret | undefined> {
     const attached = await this.#connection.attach();
-    if (isOpen(attached)) return undefined;
+    if (isOpen(attached)) {
+      this.#connection.further.tend();
+      return undefined;
+    }
     try {
       await this.#flights.run('login', () => this.#loginUnattended(attached));
       return undefined;
@@ -99,6 +110,17 @@ export class TokenLogin {
     await this.#noteTaken(attached, pin);
   }
 
+  /** Opens the token at one of its further hosts, one after the other: never the first to try a PIN. */
+  loginAt(host: TokenConnection, pin?: Uint8Array): Promise<void> {
+    return this.#furtherTurn(async () => {
+      const attached = await host.attach();
+      if (isOpen(attached)) return;
+      if (pin !== undefined) await this.#tryPin(attached, pin);
+      else if (this.#isUnattended) await this.#openUnattended(attached);
+      else throw this.#required('');
+    });
+  }
+
   /**
    * A PIN for one operation of a key that wants it each time (CKA_ALWAYS_AUTHENTICATE).
    *
@@ -120,12 +142,7 @@ export class TokenLogin {
   /** @returns Whether it was open. */
   async logout(): Promise<boolean> {
     this.#cache.clear();
-    const { attached } = this.#connection;
-    if (attached === undefined || !attached.state.loggedIn) return false;
-    attached.state = { ...attached.state, loggedIn: false };
-    const { value } = await attached.host.request({ op: 'logout' }, { parse: ANSWERS.state });
-    attached.state = value;
-    return true;
+    return await this.#connection.logout();
   }
 
   /** Drops the PIN that a person gave. */
@@ -167,46 +184,45 @@ export class TokenLogin {
     try {
       attached.state = await this.#stateOf(attached);
       if (isOpen(attached)) return;
-      const { pin, outcome } = await this.#unattendedPin(attached);
-      try {
-        await this.#tryPin(attached, pin.bytes());
-        await outcome.accepted();
-      } catch (error) {
-        await settle(outcome, error);
-        throw error;
-      } finally {
-        pin.dispose();
-      }
+      this.#isUnattended = false;
+      await this.#openUnattended(attached);
+      this.#isUnattended = true;
       this.#problem = undefined;
+      this.#connection.further.tend();
     } catch (error) {
-      if (error instanceof SignetError && isAboutPin(error) && this.#hasSources(attached)) this.#problem = error;
+      if (error instanceof SignetError && isAboutPin(error) && !(error instanceof NoPin)) this.#problem = error;
       throw error;
+    }
+  }
+
+  async #openUnattended(attached: AttachedToken): Promise<void> {
+    const { pin, outcome } = await this.#unattendedPin(attached);
+    try {
+      await this.#tryPin(attached, pin.bytes());
+      await outcome.accepted();
+    } catch (error) {
+      await settle(outcome, error);
+      throw error;
+    } finally {
+      pin.dispose();
     }
   }
 
   /** @throws {SignetError} PIN_REQUIRED if there is none; PIN_LOCKED; and what the source and its memory say */
   async #unattendedPin(attached: AttachedToken): Promise<OperationPin> {
     const { flags } = await this.#stateOf(attached);
-    const { name } = this.#connection;
     if ((flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) throw this.#locked();
     const cached = this.#cache.get();
+    if (cached !== undefined) {
+      if (await this.#isLastTry(flags)) throw this.#lastTry(cached);
+      return { pin: cached, outcome: { ...NO_OUTCOME, refused: async () => this.#cache.clear() } };
+    }
     const identity = this.identityOf(attached);
     const sources = pinSourcesOf(this.#options, identity);
-    if (cached === undefined && sources.length === 0) throw this.#required('');
-    if (await this.#isLastTry(flags)) {
-      cached?.dispose();
-      throw new SignetError('PIN_REQUIRED', `one PIN try is left on ${name}: it is not spent unattended`, {
-        hint: 'unlock one of its keys by hand',
-        retriesLeft: 1,
-      });
-    }
-    if (cached !== undefined) {
-      const refused = async () => this.#cache.clear();
-      return { pin: cached, outcome: { ...NO_OUTCOME, refused } };
-    }
     for (const source of sources) {
       const sourced = await source.read();
       if (sourced === undefined) continue;
+      if (await this.#isLastTry(flags)) throw this.#lastTry(sourced.pin);
       try {
         // Only the first source that has one: another PIN would be another try.
         return { pin: sourced.pin, outcome: await this.#memoryOf(identity).begin(source, sourced) };
@@ -215,7 +231,13 @@ export class TokenLogin {
         throw error;
       }
     }
-    throw this.#required(` (none in ${sources.map((source) => source.name).join(', ')})`);
+    throw this.#required('');
+  }
+
+  #lastTry(unused: Secret): SignetError {
+    unused.dispose();
+    const what = `one PIN try is left on ${this.#connection.name}: it is not spent unattended`;
+    return new SignetError('PIN_REQUIRED', what, { hint: 'unlock one of its keys by hand', retriesLeft: 1 });
   }
 
   async #isLastTry(flags: number): Promise<boolean> {
@@ -309,6 +331,7 @@ export class TokenLogin {
   async #noteTaken(attached: AttachedToken, pin: Secret): Promise<void> {
     this.#problem = undefined;
     this.#cache.put(pin);
+    await this.#connection.further.loginWith(pin.bytes());
     // A memory that cannot be written does not take back a login; it will refuse the next unattended try.
     await this.#memoryOf(this.identityOf(attached))
       .clear()
@@ -331,7 +354,7 @@ export class TokenLogin {
   }
 
   #required(more: string): SignetError {
-    return new SignetError('PIN_REQUIRED', `${this.#connection.name} needs its PIN${more}`, {
+    return new NoPin('PIN_REQUIRED', `${this.#connection.name} needs its PIN${more}`, {
       hint: 'unlock one of its keys, or add pin-source=file:… to the URI',
     });
   }
@@ -344,11 +367,14 @@ export class TokenLogin {
   }
 }
 
+/** What a request that changes things is answered only if it was not begun. */
+const NOT_BEGUN: readonly ErrorCode[] = ['PIN_LOCKED', 'OVERLOADED', 'CANCELLED', 'DEADLINE_EXCEEDED'];
+
 /** Tells a try's outcome from the error that it ended with; none if the PIN may or may not have been tried. */
 export async function settle(outcome: PinTry, error: unknown): Promise<void> {
   if (!(error instanceof SignetError)) return;
   if (error.code === 'PIN_INCORRECT') await outcome.refused();
-  if (error.code === 'PIN_LOCKED' || error.code === 'OVERLOADED') await outcome.notTried();
+  if (NOT_BEGUN.includes(error.code)) await outcome.notTried();
 }
 
 /** Whether a person's PIN would help. */
@@ -358,24 +384,4 @@ function canBeAsked(error: unknown): boolean {
 
 function isAboutPin(error: SignetError): boolean {
   return ['PIN_REQUIRED', 'PIN_INCORRECT', 'PIN_LOCKED', 'CONFIGURATION', 'INTEGRITY'].includes(error.code);
-}
-
-function cancelled(): SignetError {
-  return new SignetError('CANCELLED', 'the call was cancelled');
-}
-
-/** @throws {SignetError} CANCELLED as soon as the signal says so; the promise goes on unheard */
-export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  if (signal.aborted) throw cancelled();
-  let abort: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(cancelled());
-    signal.addEventListener('abort', abort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    if (abort !== undefined) signal.removeEventListener('abort', abort);
-  }
 }

@@ -25,7 +25,7 @@ export class Pkcs11TokenManager implements TokenManager {
     let attached: AttachedToken;
     try {
       attached = await this.#connection.attach();
-      attached.state = (await this.#connection.request({ op: 'state' }, { parse: ANSWERS.state })).value;
+      attached.state = (await attached.host.request({ op: 'state' }, { parse: ANSWERS.state })).value;
     } catch (error) {
       if (last === undefined || !(error instanceof SignetError) || error.code !== 'TOKEN_NOT_PRESENT') throw error;
       return { ...this.#describe(last), present: false, loggedIn: false, pinTriesLeft: undefined };

@@ -2,7 +2,6 @@
  * The sessions that a host has with its token: one that holds the login, one that works and is replaced when an operation
  * in it got stuck. Knows whether the token is still there, and turns what a module throws into our errors.
  */
-import { basename } from 'node:path';
 import { SignetError } from '../../errors.ts';
 import { ckrName, ckrOf, fromPkcs11Error } from './ckr.ts';
 import { CKF_TOKEN, CKR, CKU } from './constants.ts';
@@ -21,7 +20,7 @@ export class TokenLost extends SignetError {}
 export class TokenSession {
   readonly cryptoki: Cryptoki;
   readonly profile: ModuleProfile;
-  /** The token and its module, for messages. */
+  /** For messages; host.ts adds the module where it is to blame. */
   readonly name: string;
   readonly #slot: Handle;
   readonly #facts: TokenFacts;
@@ -34,7 +33,7 @@ export class TokenSession {
   constructor(cryptoki: Cryptoki, slot: Handle, facts: TokenFacts, profile: ModuleProfile) {
     this.cryptoki = cryptoki;
     this.profile = profile;
-    this.name = `token "${facts.label}" of ${basename(cryptoki.path)}`;
+    this.name = `token "${facts.label}"`;
     this.#slot = slot;
     this.#facts = facts;
     this.#anchor = cryptoki.openSession(slot);
@@ -126,7 +125,12 @@ export class TokenSession {
 
   /** @returns No bytes if the object has no such attribute. */
   read(object: Handle, type: number): Buffer {
-    return this.cryptoki.attribute(this.#session, object, type) ?? Buffer.alloc(0);
+    return this.readAll(object, [type])[0] ?? Buffer.alloc(0);
+  }
+
+  /** @returns In order; undefined for what the object does not have. */
+  readAll(object: Handle, types: readonly number[]): (Buffer | undefined)[] {
+    return this.cryptoki.attributes(this.#session, object, types);
   }
 
   destroyQuietly(object: Handle): void {

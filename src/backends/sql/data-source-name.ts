@@ -21,8 +21,6 @@ export interface ServerDataSource {
   /** One at least; tried in this order. */
   readonly endpoints: readonly [Endpoint, ...Endpoint[]];
   readonly user: string;
-  /** `''` for none. Never for a message. */
-  readonly password: string;
   readonly database: string;
   /** Undefined: in clear. */
   readonly tls: TlsRequirement | undefined;
@@ -32,6 +30,8 @@ export interface ServerDataSource {
 }
 
 export interface MysqlDataSource extends ServerDataSource {
+  /** `''` for none. Never for a message. */
+  readonly password: string;
   /** Undefined: our default. */
   readonly statementTimeoutMs: number | undefined;
   readonly allowCleartextPasswords: boolean;
@@ -40,6 +40,10 @@ export interface MysqlDataSource extends ServerDataSource {
 }
 
 export interface PostgresDataSource extends ServerDataSource {
+  /** Never for a message. Undefined: `passwordFile` may have it. */
+  readonly password: string | undefined;
+  /** libpq's password file, which need not be there; undefined where there is no home directory. */
+  readonly passwordFile: string | undefined;
   readonly applicationName: string;
   /** Whether a server that only reads, such as a standby, is passed over. */
   readonly mustBeWritable: boolean;

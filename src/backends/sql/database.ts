@@ -7,7 +7,7 @@ export interface SqlQueries {
    * Runs one statement with `?` placeholders.
    *
    * @returns Its rows by column name: text as string, integers as number, binary columns as Buffer, NULL as null,
-   *   times as string or null (only whether they are NULL matters).
+   *   times as string or null.
    * @throws {SignetError} UNAVAILABLE: no connection, time-out, lost connection, read-only, full, lock wait;
    *   KEY_EXISTS: a unique key is taken; CONFIGURATION: wrong credentials, no such database or table, missing rights;
    *   INVALID_ARGUMENT: a value that the column cannot hold; INTERNAL: a statement that the database does not understand

@@ -19,10 +19,12 @@ export interface KeyRow {
   readonly gun: string;
   /** Whether it has ever signed; a key that has not may be given again by CreateKey. */
   readonly isUsed: boolean;
+  /** Milliseconds since the epoch, where the table tells it. */
+  readonly lastUsedAt?: number;
 }
 
 /** What is written; the rest of the columns follows from it. */
-export type NewKeyRow = Omit<KeyRow, 'isUsed'>;
+export type NewKeyRow = Omit<KeyRow, 'isUsed' | 'lastUsedAt'>;
 
 /** A row for maintenance: deleted or not, and not checked. */
 export interface SealedRow {
@@ -52,7 +54,7 @@ export class KeyTable {
       `SELECT ${COLUMNS} FROM private_keys WHERE key_id = ? AND deleted_at IS NULL ORDER BY id LIMIT 1`,
       [keyId],
     );
-    return row === undefined ? undefined : toKeyRow(row);
+    return row === undefined ? undefined : toKeyRow(row, this.#database.dialect);
   }
 
   /** Several at once. Rows that are damaged are left out: whoever needs one finds it alone and is told. */
@@ -66,7 +68,7 @@ export class KeyTable {
       );
       for (const row of rows) {
         try {
-          const key = toKeyRow(row);
+          const key = toKeyRow(row, this.#database.dialect);
           found.set(key.keyId, key);
         } catch {
           // damaged
@@ -92,7 +94,7 @@ export class KeyTable {
       );
       // MySQL's collation takes GUNs that differ in case, accents or trailing blanks for one: they are not.
       const same = rows.find((row) => row['gun'] === owner.gun && row['role'] === owner.role);
-      if (same !== undefined) return toKeyRow(same);
+      if (same !== undefined) return toKeyRow(same, this.#database.dialect);
       if (rows.length < PENDING_PAGE) return undefined;
       after = text(rows.at(-1)?.['key_id']);
     }
@@ -159,7 +161,7 @@ export class KeyTable {
       );
       for (const row of rows) {
         try {
-          yield toKeyRow(row);
+          yield toKeyRow(row, this.#database.dialect);
         } catch (error) {
           report(String(row['key_id']), error as SignetError);
         }
@@ -180,8 +182,18 @@ export class KeyTable {
     await this.#database.query(`SELECT ${COLUMNS}, created_at, updated_at, deleted_at FROM private_keys WHERE id = 0`);
   }
 
-  /** The aliases that rows are sealed under, found by skipping from one to the next (quick with `signet_alias`). */
-  async aliases(): Promise<readonly string[]> {
+  /**
+   * The aliases that rows are sealed under.
+   *
+   * @param isIndexed Whether `signet_alias` is there: then each is found by skipping to it, without it all rows are read once.
+   */
+  async aliases(isIndexed: boolean): Promise<readonly string[]> {
+    if (!isIndexed) {
+      const rows = await this.#database.query(
+        'SELECT DISTINCT passphrase_alias FROM private_keys WHERE deleted_at IS NULL',
+      );
+      return rows.map((row) => text(row['passphrase_alias']));
+    }
     const found: string[] = [];
     for (let last = ''; ; ) {
       const [row] = await this.#database.query(
@@ -289,7 +301,7 @@ function toSealedRow(row: Readonly<Record<string, SqlValue>>): SealedRow {
   return { id: Number(row['id']), keyId: text(row['key_id']), token: text(row['private']) };
 }
 
-function toKeyRow(row: Readonly<Record<string, SqlValue>>): KeyRow {
+function toKeyRow(row: Readonly<Record<string, SqlValue>>, dialect: SqlDatabase['dialect']): KeyRow {
   const keyId = text(row['key_id']);
   if (!isKeyId(keyId)) throw new SignetError('INTEGRITY', `row ${row['id']} has no valid key_id`);
   const algorithm = text(row['algorithm']);
@@ -305,6 +317,7 @@ function toKeyRow(row: Readonly<Record<string, SqlValue>>): KeyRow {
   if (keyIdOf(publicKey) !== keyId) {
     throw new SignetError('INTEGRITY', `the row of key ${keyId} holds the public half of another key`);
   }
+  const lastUsedAt = dialect === 'postgres' ? undefined : parseTime(row['last_used']);
   return {
     keyId,
     publicKey,
@@ -313,7 +326,18 @@ function toKeyRow(row: Readonly<Record<string, SqlValue>>): KeyRow {
     role: text(row['role']),
     gun: text(row['gun']),
     isUsed: row['last_used'] !== null,
+    ...(lastUsedAt !== undefined && { lastUsedAt }),
   };
+}
+
+/**
+ * UTC, as notary-signer and Signet write it. Not on PostgreSQL: there the column has no zone, and notary-signer writes the
+ * time of its own one.
+ */
+function parseTime(value: SqlValue | undefined): number | undefined {
+  const [, date, time] = /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d(?:\.\d{1,9})?)$/.exec(text(value)) ?? [];
+  const milliseconds = Date.parse(`${date}T${time}Z`);
+  return Number.isNaN(milliseconds) ? undefined : milliseconds;
 }
 
 function text(value: SqlValue | undefined): string {

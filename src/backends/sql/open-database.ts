@@ -32,7 +32,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<SqlDatabas
         import('./postgres-data-source-name.ts'),
         import('./postgres-database.ts'),
       ]);
-      return PostgresDatabase.open(parsePostgresDataSource(dbUrl, { env, userName: userInfo().username }), bounds);
+      return PostgresDatabase.open(parsePostgresDataSource(dbUrl, { env, ...currentUser() }), bounds);
     }
     case 'sqlite3': {
       const [{ parseSqliteDataSource }, { SqliteDatabase }] = await Promise.all([
@@ -41,5 +41,15 @@ export async function openDatabase(options: DatabaseOptions): Promise<SqlDatabas
       ]);
       return SqliteDatabase.open(parseSqliteDataSource(dbUrl, baseDirectory), bounds);
     }
+  }
+}
+
+/** A container's user often has no entry in the user database. */
+function currentUser(): { readonly userName: string | undefined; readonly homeDirectory: string | undefined } {
+  try {
+    const { username, homedir } = userInfo();
+    return { userName: username, homeDirectory: homedir };
+  } catch {
+    return { userName: undefined, homeDirectory: undefined };
   }
 }

@@ -1,5 +1,6 @@
 /** PostgreSQL connection strings, URL or `key=value`, with lib/pq's defaults, environment and meaning of `sslmode`. */
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import {
   badDataSource,
   describeServer,
@@ -72,8 +73,10 @@ const REFUSED_VARIABLES = ['PGHOSTADDR', 'PGSERVICE', 'PGREQUIRESSL', 'PGSSLCRL'
 
 export interface PostgresDefaults {
   readonly env: NodeJS.ProcessEnv;
-  /** Of the process: the user where nothing names one. */
-  readonly userName: string;
+  /** Of the process: the user where nothing names one. Undefined where the system does not know it. */
+  readonly userName: string | undefined;
+  /** That user's, where client certificates are found. */
+  readonly homeDirectory?: string | undefined;
 }
 
 type Settings = Map<string, string>;
@@ -91,15 +94,17 @@ export function parsePostgresDataSource(text: string, defaults: PostgresDefaults
     ...(/^postgres(?:ql)?:\/\//.test(text) ? readUrl(text) : readKeyValues(text)),
   ]);
   const runtimeParameters = readRuntimeParameters(settings);
-  const user = settings.get('user') ?? defaults.userName;
+  const user = settings.get('user') ?? (defaults.userName || defaults.env['USER']);
+  if (!user) throw fail('no user is named', 'add user=…');
   const database = settings.get('dbname') ?? user;
   const endpoints = readEndpoints(settings.get('host') ?? 'localhost', settings.get('port') ?? DEFAULT_PORT);
   return {
     endpoints,
     user,
-    password: settings.get('password') ?? '',
+    password: settings.get('password'),
+    passwordFile: settings.has('password') ? undefined : passwordFileOf(defaults),
     database,
-    tls: readTls(settings),
+    tls: readTls(settings, defaults.homeDirectory),
     connectTimeoutMs: readConnectTimeout(settings.get('connect_timeout')),
     applicationName: settings.get('application_name') ?? settings.get('fallback_application_name') ?? APPLICATION_NAME,
     mustBeWritable: readTarget(settings.get('target_session_attrs'), endpoints.length),
@@ -107,6 +112,11 @@ export function parsePostgresDataSource(text: string, defaults: PostgresDefaults
     runtimeParameters,
     location: describeServer('postgres', endpoints, database),
   };
+}
+
+function passwordFileOf({ env, homeDirectory }: PostgresDefaults): string | undefined {
+  const home = env['HOME'] || homeDirectory;
+  return env['PGPASSFILE'] || (home && join(home, '.pgpass'));
 }
 
 function readEnvironment(env: NodeJS.ProcessEnv): Settings {
@@ -211,9 +221,9 @@ function readEndpoints(hostList: string, portList: string): readonly [Endpoint, 
  * lib/pq's `require`, which is also its default, takes any certificate; with an `sslrootcert` that exists it means
  * `verify-ca`.
  */
-function readTls(settings: Settings): TlsRequirement | undefined {
+function readTls(settings: Settings, homeDirectory: string | undefined): TlsRequirement | undefined {
   const caFile = settings.get('sslrootcert') || undefined;
-  const base = { use: 'required', caFile, certificate: readClientCertificate(settings) } as const;
+  const base = { use: 'required', caFile, certificate: readClientCertificate(settings, homeDirectory) } as const;
   switch (settings.get('sslmode') || 'require') {
     case 'disable':
       return undefined;
@@ -233,10 +243,15 @@ function readTls(settings: Settings): TlsRequirement | undefined {
   }
 }
 
-function readClientCertificate(settings: Settings): TlsRequirement['certificate'] {
-  const certFile = settings.get('sslcert');
-  const keyFile = settings.get('sslkey');
-  if (!certFile && !keyFile) return undefined;
+/** libpq's files in the home directory stand in for what is not named, if the certificate is there. */
+function readClientCertificate(settings: Settings, homeDirectory: string | undefined): TlsRequirement['certificate'] {
+  const standIn = (name: string) => homeDirectory && join(homeDirectory, '.postgresql', name);
+  const certFile = settings.get('sslcert') || standIn('postgresql.crt');
+  const keyFile = settings.get('sslkey') || standIn('postgresql.key');
+  if (!settings.get('sslcert') && !(certFile && existsSync(certFile))) {
+    if (settings.get('sslkey')) throw fail('"sslcert" and "sslkey" go together');
+    return undefined;
+  }
   if (!certFile || !keyFile) throw fail('"sslcert" and "sslkey" go together');
   return { certFile, keyFile };
 }

@@ -9,6 +9,7 @@ import type { SqlValue } from './database.ts';
 import { within } from './deadline.ts';
 import { PROBLEM, sqlError } from './native-error.ts';
 import { fromPostgresError, isLastPostgresError, isStaleStatement } from './postgres-errors.ts';
+import { passwordFromFile } from './postgres-password-file.ts';
 import type { PreparedNames } from './prepared-names.ts';
 import { ANSWER_GRACE_MS, IDLE_TRANSACTION_TIMEOUT_MS, KEEP_ALIVE_DELAY_MS } from './server-options.ts';
 import { readTlsMaterial } from './tls.ts';
@@ -75,7 +76,7 @@ export class PostgresSession implements Session, PooledConnection {
       ...address(endpoint),
       user: source.user,
       // A function: for an empty text pg would look into the environment and into files of the home directory.
-      password: () => source.password,
+      password: () => passwordOf(source, endpoint),
       database: source.database,
       ssl: 'socketPath' in endpoint ? false : ssl,
       stream: () => socket,
@@ -195,6 +196,11 @@ export class PostgresSession implements Session, PooledConnection {
 }
 
 /** pg takes the directory of a socket and makes the name itself. */
+async function passwordOf(source: PostgresDataSource, endpoint: Endpoint): Promise<string> {
+  if (source.password !== undefined) return source.password;
+  return source.passwordFile === undefined ? '' : await passwordFromFile(source.passwordFile, endpoint, source);
+}
+
 function address(endpoint: Endpoint): { readonly host: string; readonly port: number } {
   if ('host' in endpoint) return endpoint;
   const [, directory = '', port = ''] = /^(.*)\/\.s\.PGSQL\.(\d+)$/.exec(endpoint.socketPath) ?? [];

@@ -3,7 +3,7 @@
  * CreateKey and the start stay quick however many rows there are.
  */
 import { SignetError } from '../../errors.ts';
-import type { SqlDatabase } from './database.ts';
+import type { SqlDatabase, SqlQueries } from './database.ts';
 import type { KeyTable } from './key-table.ts';
 
 const TABLE: Readonly<Record<SqlDatabase['dialect'], string>> = {
@@ -65,6 +65,8 @@ const TABLE: Readonly<Record<SqlDatabase['dialect'], string>> = {
 
 /** Name → columns. Pending keys are few in a GUN, so the index needs no more than what leads to them. */
 const INDEXES = { signet_pending: 'gun, role', signet_alias: 'passphrase_alias' } as const;
+type IndexName = keyof typeof INDEXES;
+const INDEX_NAMES = Object.keys(INDEXES) as IndexName[];
 
 /** How to ask whether something exists, by `?` = its name. Inside a transaction a failed look would end it. */
 const EXISTS: Readonly<Record<SqlDatabase['dialect'], { readonly table: string; readonly index: string }>> = {
@@ -97,13 +99,24 @@ export function migrate(database: SqlDatabase): Promise<readonly string[]> {
       await queries.execute(TABLE[database.dialect]);
       done.push('table private_keys');
     }
-    for (const [name, columns] of Object.entries(INDEXES)) {
-      if ((await queries.query(exists.index, [name])).length > 0) continue;
-      await queries.execute(`CREATE INDEX ${name} ON private_keys (${columns})`);
+    for (const name of await missingIndexes(database, queries)) {
+      await queries.execute(`CREATE INDEX ${name} ON private_keys (${INDEXES[name]})`);
       done.push(`index ${name}`);
     }
     return done;
   });
+}
+
+/** Those of our own that `migrate` would make. @throws {SignetError} as `SqlQueries.query` */
+export async function missingIndexes(
+  { dialect }: Pick<SqlDatabase, 'dialect'>,
+  queries: SqlQueries,
+): Promise<readonly IndexName[]> {
+  const missing: IndexName[] = [];
+  for (const name of INDEX_NAMES) {
+    if ((await queries.query(EXISTS[dialect].index, [name])).length === 0) missing.push(name);
+  }
+  return missing;
 }
 
 /** @throws {SignetError} CONFIGURATION if the table is missing or has other columns */

@@ -6,8 +6,8 @@
  */
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import pLimit from 'p-limit';
-import { openKeyJwe, sealKeyJwe } from '../../crypto/jwe.ts';
+import pLimit, { type LimitFunction } from 'p-limit';
+import { type DeriveKey, openKeyJwe, sealKeyJwe } from '../../crypto/jwe.ts';
 import type { KeyId } from '../../crypto/key-id.ts';
 import { PrivateKey } from '../../crypto/private-key.ts';
 import type { PublicKey } from '../../crypto/public-key.ts';
@@ -28,20 +28,16 @@ import type {
 import { throwIfCancelled } from '../cancellation.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { UnlockedKeys } from '../unlocked-keys.ts';
-import type { SqlDatabase } from './database.ts';
-import { DerivationThreads } from './derivation-threads.ts';
+import type { SqlDatabase, SqlQueries } from './database.ts';
+import { DerivationThreads, derivationsAtOnce } from './derivation-threads.ts';
 import { type KeyRow, KeyTable } from './key-table.ts';
 import { LastUsed } from './last-used.ts';
 import { RowCache } from './row-cache.ts';
-import { checkSchema } from './schema.ts';
+import { RowReader } from './row-reader.ts';
+import { checkStart } from './start-check.ts';
 
-/**
- * Key derivations at once; the others wait here. One processor stays for the event loop and the database: more would open
- * hardly more keys in a second, and keys in use would wait for them.
- */
-const DERIVATIONS_AT_ONCE = Math.min(Math.max(availableParallelism() - 1, 1), 4);
-/** Keys of each alias that are opened at start, to see whether its passphrase is the right one. */
-const CHECKED_KEYS = 5;
+/** Derivations that a thread has at hand, so that it does not wait for the event loop to bring it the next one. */
+const DERIVATIONS_PER_THREAD = 2;
 /** Tells other daemons that a row changed; the payload is the key ID. */
 const CHANNEL = 'signet_keys';
 
@@ -55,6 +51,8 @@ export interface SqlBackendOptions {
   readonly variableOf: (alias: string) => string;
   /** PBKDF2 iterations of new keys. */
   readonly p2c: number;
+  /** How many share the processors of this machine. */
+  readonly processes: number;
   readonly unlocked: { readonly max: number; readonly ttlMs: number };
   /** How long a deletion by another daemon may stay unseen, milliseconds. */
   readonly revalidateMs: number;
@@ -62,6 +60,15 @@ export interface SqlBackendOptions {
   readonly lastUsedMs: number;
   readonly onUnreadable?: (keyId: string, error: SignetError) => void;
   readonly onError?: (what: string, error: unknown) => void;
+  /** What the operator should do, though the keys can be used, and how. */
+  readonly onAdvice?: (advice: string, hint: string) => void;
+}
+
+interface InsertOptions {
+  /** A caller that has gone makes no key. */
+  readonly context?: SignContext;
+  /** A last look for a key to be used instead, while no other daemon makes one for the same owner. */
+  readonly findInstead?: (queries: SqlQueries) => Promise<KeyRow | undefined>;
 }
 
 export class SqlBackend implements KeyBackend {
@@ -79,8 +86,10 @@ export class SqlBackend implements KeyBackend {
   readonly #unlocked: UnlockedKeys<undefined>;
   readonly #lastUsed: LastUsed;
   readonly #opening = new SingleFlight<KeyId, PrivateKey>();
-  readonly #derivations = pLimit(DERIVATIONS_AT_ONCE);
-  readonly #threads = new DerivationThreads();
+  readonly #reusing = new SingleFlight<string, KeyInfo & { readonly publicKey: PublicKey }>();
+  readonly #derivations: LimitFunction;
+  readonly #threads: DerivationThreads;
+  readonly #derive: DeriveKey = (...work) => this.#threads.derive(...work);
   #listening: AsyncDisposable | undefined;
 
   private constructor(options: SqlBackendOptions) {
@@ -89,9 +98,12 @@ export class SqlBackend implements KeyBackend {
     this.#database = database;
     this.location = database.location;
     this.#table = new KeyTable(database);
+    const threads = derivationsAtOnce(availableParallelism(), options.processes);
+    this.#derivations = pLimit(DERIVATIONS_PER_THREAD * threads);
+    this.#threads = new DerivationThreads(threads);
     this.#unlocked = new UnlockedKeys(unlocked);
     this.#rows = new RowCache({
-      source: this.#table,
+      source: new RowReader(this.#table),
       maxAgeMs: revalidateMs,
       max: unlocked.max,
       onGone: (keyId) => this.#unlocked.drop(keyId),
@@ -117,15 +129,20 @@ export class SqlBackend implements KeyBackend {
   }
 
   /**
-   * Checks that the table is there and that the passphrase of every alias in it is at hand.
+   * Checks that the table is there and that its keys can be opened (`start-check.ts`).
    *
    * @throws {SignetError} CONFIGURATION, UNAVAILABLE; then the database is left to the caller
    */
   static async open(options: SqlBackendOptions): Promise<SqlBackend> {
     const backend = new SqlBackend(options);
     try {
-      await checkSchema(backend.#table);
-      await backend.#checkAliases();
+      await checkStart({
+        ...options,
+        table: backend.#table,
+        derive: backend.#derive,
+        onAdvice: options.onAdvice ?? (() => undefined),
+        onError: options.onError ?? (() => undefined),
+      });
       backend.#listening = await options.database.notifications?.listen(
         CHANNEL,
         (keyId) => backend.#rows.invalidate(keyId as KeyId),
@@ -135,6 +152,7 @@ export class SqlBackend implements KeyBackend {
     } catch (error) {
       backend.#rows[Symbol.dispose]();
       backend.#unlocked[Symbol.dispose]();
+      await backend.#threads[Symbol.asyncDispose]();
       throw error;
     }
   }
@@ -194,9 +212,10 @@ export class SqlBackend implements KeyBackend {
     await this.#database[Symbol.asyncDispose]();
   }
 
-  #describe({ keyId, role, gun, publicKey }: KeyRow): KeyInfo & { readonly publicKey: PublicKey } {
+  #describe({ keyId, role, gun, publicKey, lastUsedAt }: KeyRow): KeyInfo & { readonly publicKey: PublicKey } {
     const needs = { pin: false, touch: false, passphrase: true };
-    return { keyId, role, gun, location: this.location, needs, publicKey };
+    const use = lastUsedAt === undefined ? {} : { lastUsedAt };
+    return { keyId, role, gun, location: this.location, needs, publicKey, ...use };
   }
 
   async #row(keyId: KeyId): Promise<KeyRow> {
@@ -232,9 +251,7 @@ export class SqlBackend implements KeyBackend {
   async #unseal(row: KeyRow, passphrase: Secret, name: string, limitMs: number | undefined): Promise<PrivateKey> {
     let key: PrivateKey;
     try {
-      key = await this.#derivations(() =>
-        openKeyJwe(row.token, passphrase, (...work) => this.#threads.derive(...work)),
-      );
+      key = await this.#derivations(() => openKeyJwe(row.token, passphrase, this.#derive));
     } catch (error) {
       if (!(error instanceof SignetError)) throw error;
       const message =
@@ -252,13 +269,23 @@ export class SqlBackend implements KeyBackend {
   }
 
   async #generate(request: KeyRequest, context: SignContext): Promise<KeyInfo & { readonly publicKey: PublicKey }> {
-    if (request.reuseUnused) {
-      const pending = await this.#table.findPending(request);
-      if (pending !== undefined) return this.#describe(pending);
-    }
-    // Made before the lock is taken: deriving a key takes longer than everything that must be alone.
-    const key = await PrivateKey.generate(request.algorithm);
-    return this.#insert(key, request, request.reuseUnused ?? false, context);
+    if (!request.reuseUnused)
+      return this.#insert(await PrivateKey.generate(request.algorithm, request), request, { context });
+    // Who asks for the same key at the same time shares one: what it costs, and how it ends. Nobody's giving up ends it.
+    const stored = await this.#reusing.run(lockName(request), () => this.#reuseOrMake(request));
+    throwIfCancelled(context);
+    return stored;
+  }
+
+  /**
+   * Two looks for a pending key: one that spares making a key, and one under the lock that other daemons take, too. The key is
+   * made in between, because deriving takes longer than everything that must be alone.
+   */
+  async #reuseOrMake(request: KeyRequest): Promise<KeyInfo & { readonly publicKey: PublicKey }> {
+    const pending = await this.#table.findPending(request);
+    if (pending !== undefined) return this.#describe(pending);
+    const findInstead = (queries: SqlQueries) => this.#table.findPending(request, queries);
+    return this.#insert(await PrivateKey.generate(request.algorithm, request), request, { findInstead });
   }
 
   async #import(
@@ -270,14 +297,13 @@ export class SqlBackend implements KeyBackend {
       key.dispose();
       throw new SignetError('UNSUPPORTED', 'the table holds no RSA keys: notary-signer could not read them');
     }
-    return this.#insert(key, owner, false, context);
+    return this.#insert(key, owner, { context });
   }
 
   async #insert(
     key: PrivateKey,
     owner: Pick<KeyInfo, 'role' | 'gun'>,
-    reuseUnused: boolean,
-    context: SignContext,
+    { context, findInstead }: InsertOptions,
   ): Promise<KeyInfo & { readonly publicKey: PublicKey }> {
     const { keyId, publicKey } = key;
     let kept = false;
@@ -291,15 +317,13 @@ export class SqlBackend implements KeyBackend {
         });
       }
       const token = await this.#derivations(() => sealKeyJwe(key, passphrase, this.#options.p2c));
-      throwIfCancelled(context);
+      if (context !== undefined) throwIfCancelled(context);
       const row = { keyId, publicKey, alias, token, role: owner.role, gun: owner.gun };
       const stored = await this.#database.exclusively(
         lockName({ ...owner, algorithm: key.algorithm }),
         async (queries) => {
-          const pending = reuseUnused
-            ? await this.#table.findPending({ ...owner, algorithm: key.algorithm }, queries)
-            : undefined;
-          if (pending !== undefined) return pending;
+          const other = await findInstead?.(queries);
+          if (other !== undefined) return other;
           await this.#table.insert(row, new Date(), queries);
           return { ...row, isUsed: false };
         },
@@ -330,47 +354,6 @@ export class SqlBackend implements KeyBackend {
       this.#rows.invalidate(keyId);
       this.#unlocked.drop(keyId);
     }
-  }
-
-  /**
-   * That the passphrase of every alias is at hand, and is the right one as far as a few of its newest keys tell. A wrong one
-   * for new keys ends the start: they would be sealed under a typing mistake.
-   */
-  async #checkAliases(): Promise<void> {
-    const { defaultAlias, passphraseOf, variableOf, onError } = this.#options;
-    const missing: string[] = [];
-    const wrong: string[] = [];
-    for (const alias of new Set([defaultAlias, ...(await this.#table.aliases())])) {
-      using passphrase = passphraseOf(alias);
-      if (passphrase === undefined) missing.push(alias);
-      else if (!(await this.#opensKeys(alias, passphrase))) wrong.push(alias);
-    }
-    if (missing.length > 0) {
-      const aliases = missing.map((alias) => `"${alias}"`).join(', ');
-      throw new SignetError('CONFIGURATION', `keys need passphrases that are not set: alias ${aliases}`, {
-        hint: `set ${missing.map(variableOf).join(', ')}`,
-      });
-    }
-    for (const alias of wrong) {
-      const message = `the passphrase of alias "${alias}" does not open its keys`;
-      const error = new SignetError('CONFIGURATION', message, { hint: `check ${variableOf(alias)}` });
-      if (alias === defaultAlias) throw error;
-      onError?.('keys cannot be used', error);
-    }
-  }
-
-  /** @returns False if at least one key of the alias was tried, and none opens; damaged ones tell nothing. */
-  async #opensKeys(alias: string, passphrase: Secret): Promise<boolean> {
-    let refused = false;
-    for (const row of await this.#table.newestSealedUnder(alias, CHECKED_KEYS)) {
-      try {
-        using _key = await this.#derivations(() => openKeyJwe(row.token, passphrase));
-        return true;
-      } catch (error) {
-        if (error instanceof SignetError && error.code === 'PASSPHRASE_INCORRECT') refused = true;
-      }
-    }
-    return !refused;
   }
 }
 

@@ -56,7 +56,7 @@ export class KeyRecords {
     if (isSame || this.#directory === undefined) return;
     try {
       await createDirectory(this.#directory, 0o700);
-      await replaceFileDurably(this.#file(this.#directory, serial), format(serial, records));
+      await replaceFileDurably(this.#file(this.#directory, serial), format(serial, records), async () => true);
     } catch (error) {
       this.#onEvent(`what is known about the keys of YubiKey ${serial} cannot be written down`, error);
     }

@@ -33,19 +33,19 @@ export async function obtainManagementKey(
   { file, env }: ManagementKeyOptions,
 ): Promise<Secret> {
   if (file !== undefined) {
-    return await tried(checked(await readPrivateSecret(file, 'management_key_file'), file), access);
+    return await tried(checked(await readPrivateSecret(file, 'management_key_file'), file), context, access);
   }
   const factory = Secret.fromText(FACTORY_KEY);
-  if (await isRight(factory, access)) return factory;
+  if (await isRight(factory, context, access)) return factory;
   factory.dispose();
   const kept = await readProtectedKey(context, access, env);
-  if (kept !== undefined) return await tried(kept, access);
-  return await tried(await ask(context, access), access);
+  if (kept !== undefined) return await tried(kept, context, access);
+  return await tried(await ask(context, access), context, access);
 }
 
 /** @throws {SignetError} PIN_INCORRECT */
-async function tried(key: Secret, access: TokenAccess): Promise<Secret> {
-  if (await isRight(key, access)) return key;
+async function tried(key: Secret, context: SignContext, access: TokenAccess): Promise<Secret> {
+  if (await isRight(key, context, access)) return key;
   key.dispose();
   throw new SignetError('PIN_INCORRECT', `${access.connection.name} refused the management key`, {
     hint: whatLibraryLacks(access) ?? 'it has no tries to lose: give the right one',
@@ -57,9 +57,9 @@ function whatLibraryLacks({ connection: { last } }: TokenAccess): string | undef
   return last && libraryWarnings(parseYubicoVersion(last.library.version))[0];
 }
 
-async function isRight(key: Secret, { connection, login }: TokenAccess): Promise<boolean> {
+async function isRight(key: Secret, context: SignContext, { connection, login }: TokenAccess): Promise<boolean> {
   try {
-    await connection.request({ op: 'checkWriter' }, { parse: ANSWERS.none, blob: key.bytes() });
+    await connection.request(context, { op: 'checkWriter' }, { parse: ANSWERS.none, blob: key.bytes() });
     return true;
   } catch (error) {
     if (error instanceof SignetError && error.code === 'PIN_INCORRECT') return false;

@@ -8,6 +8,7 @@ import { PrivateKey } from '../../crypto/private-key.ts';
 import { decodePkcs8 } from '../../crypto/private-key-info.ts';
 import { privateKeyParts } from '../../crypto/private-key-parts.ts';
 import type { Secret } from '../../crypto/secret.ts';
+import type { SignContext } from '../backend.ts';
 import { joinParts } from '../pkcs11/blob-parts.ts';
 import { certificateParts } from '../pkcs11/certificate-parts.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
@@ -27,7 +28,10 @@ export async function vacateSlot(
   { connection, login }: TokenAccess,
   managementKey: Secret,
   now: Date,
+  { caller }: SignContext,
 ): Promise<void> {
+  const context = { caller }; // not given up half-way, whoever waits
+
   // DER, because exporting a fresh key object can deadlock Node 20.
   const { privateKey } = generateKeyPairSync('ec', {
     namedCurve: 'P-256',
@@ -43,12 +47,12 @@ export async function vacateSlot(
   const ckaId = ckaIdOfSlot(slot);
   const object = { ckaId: Buffer.from(ckaId).toString('base64'), label: '', ...encodePublicKey(publicKey) };
   try {
-    await connection.request({ op: 'import', key: object }, { parse: ANSWERS.key, blob });
+    await connection.request(context, { op: 'import', key: object }, { parse: ANSWERS.key, blob });
     const { value, subject, issuer, serialNumber } = certificateParts(certificate.der, publicKey);
     const stored = joinParts([managementKey.bytes(), value, subject, issuer, serialNumber]);
     const request = { op: 'putCertificate', ckaId: Buffer.from(ckaId).toString('hex'), label: '' } as const;
     try {
-      await connection.request(request, { parse: ANSWERS.none, blob: stored });
+      await connection.request(context, request, { parse: ANSWERS.none, blob: stored });
     } finally {
       stored.fill(0);
     }

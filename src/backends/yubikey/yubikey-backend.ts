@@ -331,7 +331,7 @@ export class YubikeyBackend implements KeyBackend {
   async #vacate(slot: PivSlot, context: SignContext): Promise<void> {
     const { connection, login } = this.#base;
     using key = await obtainManagementKey(context, { connection, login }, this.#managementKey);
-    await vacateSlot(slot, { connection, login }, key, this.#now());
+    await vacateSlot(slot, { connection, login }, key, this.#now(), context);
     await this.#base.refresh();
   }
 }

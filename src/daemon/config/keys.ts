@@ -1,4 +1,5 @@
 /** The closed list of keys, with notary-signer's own among them. docs/configuration.md says what each one means. */
+import { nearestWord } from '../../nearest.ts';
 
 const USED_KEYS = [
   'server.grpc_addr',
@@ -87,23 +88,5 @@ export function nearestKey(key: string): string | undefined {
   const leaf = `.${key.slice(key.lastIndexOf('.') + 1)}`;
   const sameName = candidates.find((known) => known.endsWith(leaf));
   if (sameName !== undefined) return sameName;
-  const [distance, nearest] = candidates
-    .map((known): [number, string] => [levenshtein(key, known), known])
-    .reduce((best, candidate) => (candidate[0] < best[0] ? candidate : best));
-  return distance <= Math.max(1, Math.floor(key.length / 3)) ? nearest : undefined;
-}
-
-/** Single-character insertions, deletions and substitutions from `a` to `b`. Beyond 64 characters nothing is near. */
-function levenshtein(a: string, b: string): number {
-  if (a.length > 64) return Number.POSITIVE_INFINITY;
-  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (const [index, character] of [...a].entries()) {
-    const next = [index + 1];
-    for (const [column, other] of [...b].entries()) {
-      const [left = 0, above = 0, diagonal = 0] = [next[column], row[column + 1], row[column]];
-      next.push(Math.min(left + 1, above + 1, diagonal + (character === other ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
+  return nearestWord(key, candidates);
 }

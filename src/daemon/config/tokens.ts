@@ -9,6 +9,8 @@ import { isRecord } from './document.ts';
 import type { Settings } from './settings.ts';
 
 const MAX_TOKENS = 64;
+/** Of one token; a process with the module takes about 50 MB. */
+const MAX_HOSTS = 16;
 const FORM = 'write [{"uri": "pkcs11:token=LABEL?module-path=/usr/lib/….so&pin-source=file:/path"}]';
 
 /**
@@ -26,6 +28,7 @@ export function readTokens(settings: Settings): readonly TokenOptions[] {
 /** Keys of an entry; `uri` is the one that must be there. */
 const KEYS = [
   'uri',
+  'hosts',
   'pin_cache',
   'idle_release',
   'library_parameters',
@@ -34,7 +37,7 @@ const KEYS = [
   'require_attestation',
 ] as const;
 /** Of the keys, those that only one kind of URI has. */
-const ONLY_PKCS11 = ['library_parameters'] as const;
+const ONLY_PKCS11 = ['hosts', 'library_parameters'] as const;
 const ONLY_YUBIKEY = ['management_key_file', 'attestation_roots', 'require_attestation'] as const;
 const MAX_PARAMETERS = 4096;
 const MAX_ROLES = 64;
@@ -60,6 +63,7 @@ function readToken(settings: Settings, key: string, entry: unknown): TokenOption
     : {
         ...common,
         ...readUri(settings, `${key}.uri`, text),
+        hosts: readHosts(settings, `${key}.hosts`, values.get('hosts')),
         libraryParameters: readParameters(settings, `${key}.library_parameters`, values.get('library_parameters')),
       };
 }
@@ -143,6 +147,12 @@ function readUri(
     uri: { ...token, modulePath: resolve(settings.baseDirectory, modulePath) },
     pinFile: pinSource === undefined ? undefined : pinFile(settings, key, pinSource),
   };
+}
+
+function readHosts(settings: Settings, key: string, value: unknown): number {
+  const hosts = value ?? 1;
+  if (typeof hosts === 'number' && Number.isInteger(hosts) && hosts >= 1 && hosts <= MAX_HOSTS) return hosts;
+  throw settings.fail(key, `not a number from 1 to ${MAX_HOSTS}`, 'leave it out for modules that need order');
 }
 
 function readDuration(settings: Settings, key: string, value: unknown): number | undefined {

@@ -14,6 +14,7 @@ import type {
 import { type CallContext, CallFailure, type Calls } from '../calls.ts';
 import { describeError, type Logger } from '../log.ts';
 import { checkOwner } from '../owner.ts';
+import { logRemoval } from '../removal.ts';
 import { echo, publicText, statusOf, toSignetError } from '../status.ts';
 
 export function keyManagementService(calls: Calls, keyring: Keyring, log: Logger): UntypedServiceImplementation {
@@ -52,8 +53,7 @@ export function keyManagementService(calls: Calls, keyring: Keyring, log: Logger
   async function deleteKey({ ID }: KeyIdMessage, context: CallContext): Promise<VoidMessage> {
     if (!isKeyId(ID)) return {}; // matches nothing: no key has such an ID, and an absent key is deleted already
     try {
-      const removed = await keyring.remove(ID, context);
-      if (removed) log.info({ caller: context.caller, keyId: ID }, 'key deleted');
+      logRemoval(log, context, ID, await keyring.remove(ID, context));
       return {};
     } catch (thrown) {
       const error = toSignetError(thrown);

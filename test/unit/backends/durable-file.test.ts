@@ -11,6 +11,7 @@ import {
   readBoundedFile,
   removeAbandonedFiles,
   removeFileDurably,
+  replaceFileDurably,
 } from '../../../src/backends/durable-file.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../../support/temp.ts';
 
@@ -182,6 +183,25 @@ describe('temporary files', () => {
     expect(await Promise.all(sweeps)).toEqual(sweeps.map(() => 0));
     await Promise.all(creations);
     expect(await readdir(directory.path)).toHaveLength(30);
+  });
+});
+
+describe('replacing a file', () => {
+  it('puts the new content in its place, mode 0600, and leaves nothing else', async () => {
+    await writeFile(path, 'old', { mode: 0o644 });
+    expect(await replaceFileDurably(path, 'new', async () => true)).toBe(true);
+    expect(await readFile(path, 'utf8')).toBe('new');
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+    expect(await readdir(directory.path)).toHaveLength(1);
+  });
+
+  it('is not done when the last look says no, or fails', async () => {
+    await writeFile(path, 'old');
+    expect(await replaceFileDurably(path, 'new', async () => false)).toBe(false);
+    const failing = replaceFileDurably(path, 'new', () => Promise.reject(new Error('no look')));
+    await expect(failing).rejects.toMatchObject({ code: 'INTERNAL', message: `cannot replace ${path}` });
+    expect(await readFile(path, 'utf8')).toBe('old');
+    expect(await readdir(directory.path)).toHaveLength(1);
   });
 });
 

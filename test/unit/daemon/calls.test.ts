@@ -364,3 +364,21 @@ describe('a stream', () => {
     expect(call.listenerCount('drain')).toBe(0);
   });
 });
+
+describe('a call with a longer limit', () => {
+  it('ends at that one, and holds no other up', async () => {
+    const patient = start(() => pending().promise, { patienceMs: () => 5000 });
+    const usual = start(() => pending().promise, { patienceMs: () => 0 });
+    await vi.advanceTimersByTimeAsync(2000);
+    expect([patient.answers.length, usual.answers]).toEqual([0, [{ code: 4, details: 'the call took too long' }]]);
+    await vi.advanceTimersByTimeAsync(4000);
+    expect(patient.answers).toEqual([{ code: 4, details: 'the call took too long' }]);
+  });
+
+  it('is told at the end of the daemon as well', async () => {
+    const { answers } = start(() => pending().promise, { patienceMs: () => 5000 });
+    await settle();
+    calls.abandon();
+    expect(answers).toMatchObject([{ code: 14 }]);
+  });
+});

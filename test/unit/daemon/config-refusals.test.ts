@@ -269,6 +269,8 @@ describe('loadConfig refuses the value', () => {
       'tokens[0].uri',
     ],
     [{ tokens: [{ uri: 'pkcs11:token=a' }] }, 'no module-path', 'tokens[0].uri'],
+    [{ tokens: [{ uri: 'pkcs11:token=a', hosts: 0 }] }, 'not a number from 1 to 16', 'tokens[0].hosts'],
+    [{ tokens: [{ uri: 'pkcs11:token=a', hosts: '2' }] }, 'not a number from 1 to 16', 'tokens[0].hosts'],
     [{ tokens: [{ uri: 'pkcs11:?module-path=/m.so' }] }, 'names no token', 'tokens[0].uri'],
     [{ tokens: [{ uri: 'pkcs11:token=a;id=%01?module-path=/m.so' }] }, 'names a key', 'tokens[0].uri'],
     [

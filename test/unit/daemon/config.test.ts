@@ -195,17 +195,17 @@ describe('loadConfig with tokens', () => {
         { uri: 'pkcs11:token=ci?module-path=/m.so&pin-source=file:/run/pin' },
         { uri: 'pkcs11:serial=1?module-path=lib/m.so&pin-source=file:pins/one' },
         { uri: 'pkcs11:serial=2?module-path=/m.so&pin-source=/run/two' },
-        { uri: 'pkcs11:serial=3?module-path=/m.so&pin-source=file:///run/three' },
+        { uri: 'pkcs11:serial=3?module-path=/m.so&pin-source=file:///run/three', hosts: 4 },
         { URI: 'pkcs11:model=m?module-path=/m.so' },
       ],
       placement: { root: ['pkcs11', 'storage'] },
     });
     expect(tokens).toEqual([
-      { uri: { token: 'ci', modulePath: '/m.so' }, pinFile: '/run/pin', ...DEFAULTS },
-      { uri: { serial: '1', modulePath: path('lib/m.so') }, pinFile: path('pins/one'), ...DEFAULTS },
-      { uri: { serial: '2', modulePath: '/m.so' }, pinFile: '/run/two', ...DEFAULTS },
-      { uri: { serial: '3', modulePath: '/m.so' }, pinFile: '/run/three', ...DEFAULTS },
-      { uri: { model: 'm', modulePath: '/m.so' }, pinFile: undefined, ...DEFAULTS },
+      { uri: { token: 'ci', modulePath: '/m.so' }, hosts: 1, pinFile: '/run/pin', ...DEFAULTS },
+      { uri: { serial: '1', modulePath: path('lib/m.so') }, hosts: 1, pinFile: path('pins/one'), ...DEFAULTS },
+      { uri: { serial: '2', modulePath: '/m.so' }, hosts: 1, pinFile: '/run/two', ...DEFAULTS },
+      { uri: { serial: '3', modulePath: '/m.so' }, hosts: 4, pinFile: '/run/three', ...DEFAULTS },
+      { uri: { model: 'm', modulePath: '/m.so' }, hosts: 1, pinFile: undefined, ...DEFAULTS },
     ]);
     expect(placement.get('root')).toEqual(['pkcs11', 'storage']);
   });

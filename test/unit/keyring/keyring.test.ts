@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import type { KeyBackend, KeyGenerator, SignContext } from '../../../src/backends/backend.ts';
+import type { KeyBackend, KeyGenerator, SignContext, TokenManager } from '../../../src/backends/backend.ts';
 import { MemoryBackend } from '../../../src/backends/memory/memory-backend.ts';
 import { parseKeyId } from '../../../src/crypto/key-id.ts';
 import { Secret } from '../../../src/crypto/secret.ts';
+import { SignetError } from '../../../src/errors.ts';
 import { Keyring } from '../../../src/keyring/keyring.ts';
 import { FAKE_PUBLIC_KEY, failedBackend, fakeBackend, fakeKeyInfo } from '../../support/fake-backend.ts';
+import { fakeTokenBackend } from '../../support/fake-token-backend.ts';
 
 const CONTEXT: SignContext = { caller: 'test' };
 const KEY_ID = parseKeyId('a'.repeat(64));
@@ -119,28 +121,50 @@ describe('making a key', () => {
   });
 });
 
+/** A backend that removes keys, or has none. @param removed Gets its name. */
+function remover(name: string, had: boolean, removed: string[] = []) {
+  const remove = async () => {
+    removed.push(name);
+    return had;
+  };
+  return fakeBackend({ name, remover: { remove } });
+}
+
 describe('removing a key', () => {
   it('removes it from every backend that holds it', async () => {
     const removed: string[] = [];
-    const remover = (name: string, had: boolean) =>
-      fakeBackend({
-        name,
-        remover: {
-          remove: async () => {
-            removed.push(name);
-            return had;
-          },
-        },
-      });
-    expect(await keyringOf([remover('a', true), remover('b', true), remover('c', false)]).remove(KEY_ID, CONTEXT)).toBe(
-      true,
-    );
+    const keyring = keyringOf([remover('a', true, removed), remover('b', true, removed), remover('c', false, removed)]);
+    expect(await keyring.remove(KEY_ID, CONTEXT)).toEqual({ removed: true, unasked: [] });
     expect(removed).toEqual(['a', 'b', 'c']);
-    expect(await keyringOf([remover('a', false)]).remove(KEY_ID, CONTEXT)).toBe(false);
+    expect(await keyringOf([remover('a', false)]).remove(KEY_ID, CONTEXT)).toEqual({ removed: false, unasked: [] });
   });
 
   it('fails when a backend is down: the key may still be there', async () => {
     await expect(keyringOf([failedBackend('yubikey')]).remove(KEY_ID, CONTEXT)).rejects.toMatchObject(DOWN);
+    const keyring = keyringOf([failedBackend('yubikey'), remover('file', false)]);
+    await expect(keyring.remove(KEY_ID, CONTEXT)).rejects.toMatchObject(DOWN);
+  });
+
+  it('is not stopped by a backend that is down where another one had the key, and names the one not asked', async () => {
+    const removed: string[] = [];
+    const away = failedBackend('yubikey');
+    const keyring = keyringOf([away, remover('file', true, removed)]);
+    expect(await keyring.remove(KEY_ID, CONTEXT)).toEqual({
+      removed: true,
+      unasked: [{ backend: away, error: expect.objectContaining(DOWN) }],
+    });
+    expect(removed).toEqual(['file']);
+  });
+
+  it('fails where a backend that was asked refuses, whatever the others did', async () => {
+    const refusal = new SignetError('PIN_REQUIRED', 'the token needs its PIN');
+    const locked = fakeBackend({ name: 'pkcs11', remover: { remove: () => Promise.reject(refusal) } });
+    for (const backends of [
+      [locked, remover('file', true)],
+      [remover('file', true), locked],
+    ]) {
+      await expect(keyringOf(backends).remove(KEY_ID, CONTEXT)).rejects.toBe(refusal);
+    }
   });
 
   it('is UNSUPPORTED where the backend that holds it cannot', async () => {
@@ -149,7 +173,7 @@ describe('removing a key', () => {
       code: 'UNSUPPORTED',
       message: 'keys in fake yubikey cannot be removed',
     });
-    expect(await keyringOf([fakeBackend()]).remove(KEY_ID, CONTEXT)).toBe(false);
+    expect(await keyringOf([fakeBackend()]).remove(KEY_ID, CONTEXT)).toEqual({ removed: false, unasked: [] });
   });
 });
 
@@ -188,3 +212,20 @@ describe('disposing', () => {
     expect(disposed).toEqual(['a', 'b']);
   });
 });
+
+describe('letting go of tokens', () => {
+  it('reaches every token, also after one that fails, and no other home', async () => {
+    const [one, two] = [fakeTokenBackend({ serial: '1' }), fakeTokenBackend({ serial: '2' })];
+    const failure = new SignetError('UNAVAILABLE', 'no answer');
+    const failing = fakeBackend({ name: 'pkcs11', token: { ...tokenOf(one), release: () => Promise.reject(failure) } });
+    const file = fakeBackend({ name: 'file' });
+    const keyring = keyringOf([failing, one, two, file]);
+    expect(await keyring.release()).toEqual([{ backend: failing, error: failure }, { backend: one }, { backend: two }]);
+    expect([one.state.released, two.state.released]).toEqual([1, 1]);
+  });
+});
+
+function tokenOf({ token }: KeyBackend): TokenManager {
+  if (token === undefined) throw new Error('no token');
+  return token;
+}

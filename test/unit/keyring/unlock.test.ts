@@ -2,9 +2,12 @@ import { chmod, mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile }
 import { dirname, join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Interaction } from '../../../src/backends/backend.ts';
 import { KDF_ITERATIONS } from '../../../src/crypto/key-pem.ts';
+import { Secret } from '../../../src/crypto/secret.ts';
 import { SignetError } from '../../../src/errors.ts';
 import { aliasVariable, ConfiguredPassphrases, type PassphraseOptions } from '../../../src/keyring/unlock.ts';
+import { NOBODY } from '../../support/interaction.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../../support/temp.ts';
 
 /** Every variable of the notary and docker clients. */
@@ -61,7 +64,7 @@ async function candidatesFor(passphrases: ConfiguredPassphrases, role: string): 
 }
 
 async function newKey(passphrases: ConfiguredPassphrases, role = 'timestamp'): Promise<[string, number]> {
-  const { passphrase, iterations } = await passphrases.forNewKey({ role });
+  const { passphrase, iterations } = await passphrases.forNewKey({ role, gun: '' });
   return [Buffer.from(passphrase.bytes()).toString(), iterations];
 }
 
@@ -128,7 +131,7 @@ describe('a new key is sealed under', () => {
   });
 
   it('nothing where nothing is configured: that is PASSPHRASE_REQUIRED', async () => {
-    await refused((await open()).forNewKey({ role: 'root' }), {
+    await refused((await open()).forNewKey({ role: 'root', gun: '' }), {
       code: 'PASSPHRASE_REQUIRED',
       message: 'no passphrase is configured for new keys',
       hint: 'set storage.default_alias and its variable, or storage.passphrase_file',
@@ -344,5 +347,41 @@ describe('what is described', () => {
       expect(await passphrases.describe()).toBe(name);
       expect((await newKey(passphrases, 'timestamp'))[0]).toBe(value);
     }
+  });
+});
+
+describe('with a person to ask, a new key gets', () => {
+  const owner = { role: 'root', gun: '' };
+  const asking = (text: string | undefined) => {
+    const asked: object[] = [];
+    const interaction: Interaction = {
+      ...NOBODY,
+      newPassphrase: async (key) => {
+        asked.push(key);
+        return text === undefined ? undefined : Secret.fromText(text);
+      },
+    };
+    return { asked, interaction };
+  };
+
+  it('what is configured, without a question', async () => {
+    const { asked, interaction } = asking('from a person');
+    const passphrases = await open({ env: CLIENT_ENV, randomFile });
+    const { passphrase } = await passphrases.forNewKey(owner, { interaction });
+    expect(Buffer.from(passphrase.bytes()).toString()).toBe('n-root');
+    expect(asked).toEqual([]);
+  });
+
+  it('the answer, rather than what Signet made up', async () => {
+    const { asked, interaction } = asking('from a person');
+    const { passphrase, iterations } = await (await open({ randomFile })).forNewKey(owner, { interaction });
+    expect([Buffer.from(passphrase.bytes()).toString(), iterations]).toEqual(['from a person', KDF_ITERATIONS]);
+    expect(asked).toEqual([owner]);
+  });
+
+  it('nothing when the person declines', async () => {
+    const { interaction } = asking(undefined);
+    const passphrases = await open({ randomFile });
+    await refused(passphrases.forNewKey(owner, { interaction }), { code: 'PASSPHRASE_REQUIRED' });
   });
 });

@@ -4,12 +4,14 @@ import { p256 } from '@noble/curves/nist.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { KeyInfo, SignContext } from '../../../../src/backends/backend.ts';
 import { CKF_TOKEN } from '../../../../src/backends/pkcs11/constants.ts';
+import type { TokenHooks } from '../../../../src/backends/pkcs11/hooks.ts';
 import type { Pkcs11Backend, Pkcs11Options } from '../../../../src/backends/pkcs11/pkcs11-backend.ts';
 import { verifySignature } from '../../../../src/crypto/public-key.ts';
 import { Secret } from '../../../../src/crypto/secret.ts';
 import { SignetError } from '../../../../src/errors.ts';
 import { waitFor } from '../../../support/conditions.ts';
 import { AGREED, FAKE_PIN, type FakeToken, fakeToken } from '../../../support/fake-token.ts';
+import { pinPerson } from '../../../support/pin-person.ts';
 
 const CONTEXT: SignContext = { caller: 'test' };
 let fake: FakeToken;
@@ -148,19 +150,16 @@ describe('a token host', () => {
     expect((await fake.log()).filter((line) => line === 'sign')).toHaveLength(2);
   });
 
-  it('has a queue of bounded length', async () => {
-    const { backend, sign } = await openWithKey();
-    await fake.plan({ sign: 'hang' });
-    const outcomes = Array.from({ length: 4200 }, () => failure(sign()));
-    const first = await Promise.race(outcomes);
-    expect(first).toMatchObject({
-      code: 'OVERLOADED',
-      message: 'too many requests wait for the token of pkcs11:token=fake',
-    });
+  it('is not kept from signing by health checks where listing the keys takes long', async () => {
+    await fake.plan({ keysDelayMs: 100 });
+    const { backend } = await openWithKey();
+    const listings = async () => (await fake.log()).filter((line) => line === 'keys').length;
+    const before = await listings();
+    for (let i = 0; i < 20; i++) expect(await backend.health()).toEqual({ ready: true });
+    expect((await listings()) - before).toBeLessThanOrEqual(1);
+    await fake.plan({ tokens: [], sign: 'lost' });
     process.kill(backend.hostPid ?? 0, 'SIGKILL');
-    const codes = (await Promise.all(outcomes)).map(({ code }) => code);
-    expect(codes.filter((code) => code === 'OVERLOADED')).toHaveLength(4200 - 4096 - 4);
-    expect(new Set(codes)).toEqual(new Set(['OVERLOADED', 'UNAVAILABLE']));
+    await waitFor('the loss to be known', async () => !(await backend.health()).ready);
   });
 
   it('gets neither passphrases nor flags for Node from the environment', async () => {
@@ -327,5 +326,83 @@ describe('the PIN', () => {
       message: `pin-source ${pinFile} is open to others`,
       hint: `run: chmod 600 ${pinFile}`,
     });
+  });
+});
+
+describe('a person who can be asked', () => {
+  it('is told that one try is left, and may spend it', async () => {
+    await fake.plan({ flags: CKF_TOKEN.USER_PIN_FINAL_TRY });
+    const { backend, key } = await openWithKey();
+    const person = pinPerson(() => FAKE_PIN);
+    await backend.sign(key.keyId, AGREED, person.context);
+    expect(person.questions).toMatchObject([
+      { token: { backend: 'pkcs11', label: 'fake', serial: '0001' }, triesLeft: 1, key: { keyId: key.keyId } },
+    ]);
+    expect(await logins()).toBe(1);
+  });
+
+  it('is not asked for a PIN that is locked', async () => {
+    await fake.plan({ flags: CKF_TOKEN.USER_PIN_LOCKED });
+    const { backend, key } = await openWithKey({ pinFile: undefined });
+    const person = pinPerson(() => FAKE_PIN);
+    expect(await failure(backend.sign(key.keyId, AGREED, person.context))).toMatchObject({ code: 'PIN_LOCKED' });
+    expect(person.questions).toEqual([]);
+  });
+
+  it('is asked at once by calls that came while nobody could be asked', async () => {
+    const { backend, key, sign } = await openWithKey({ pinFile: undefined });
+    expect(await failure(sign())).toMatchObject({ code: 'PIN_REQUIRED' });
+    const person = pinPerson(() => FAKE_PIN);
+    await Promise.all([1, 2, 3].map(() => backend.sign(key.keyId, AGREED, person.context)));
+    expect(person.questions).toHaveLength(1);
+    await sign();
+  });
+});
+
+describe('a backend for one kind of device', () => {
+  it('keeps the last try for a person by what the device tells of itself', async () => {
+    let triesLeft = 1;
+    const hooks = { pinTriesLeft: async () => triesLeft };
+    const { backend, key, sign } = await openWithKey({ hooks });
+    expect(await failure(sign())).toMatchObject({
+      code: 'PIN_REQUIRED',
+      message: 'one PIN try is left on pkcs11:token=fake: it is not spent unattended',
+    });
+    expect(await logins()).toBe(0);
+    triesLeft = 2;
+    const mistaken = pinPerson(() => '97979797');
+    await fake.plan({});
+    const pinFree = await fake.open({ hooks, pinFile: undefined });
+    expect(await failure(pinFree.sign(key.keyId, AGREED, mistaken.context))).toMatchObject({
+      code: 'PIN_INCORRECT',
+      retriesLeft: 2,
+    });
+    expect(mistaken.questions).toMatchObject([{ triesLeft: 2 }]);
+    expect(await backend.token.status()).toMatchObject({ pinTriesLeft: 2 });
+  });
+
+  it('describes keys in its own way, leaves some out, and shows that a touch is waited for', async () => {
+    const hooks: TokenHooks = {
+      describe: (info) => ({ ...info, needs: { ...info.needs, touch: true } }),
+    };
+    const { backend, key } = await openWithKey({ hooks, backendName: 'yubikey' });
+    expect(backend.name).toBe('yubikey');
+    expect(key.needs.touch).toBe(true);
+    const person = pinPerson(() => undefined);
+    await backend.sign(key.keyId, AGREED, person.context);
+    expect(person.touches).toEqual({ count: 1, pending: 0 });
+    await fake.plan({ sign: 'exit' });
+    await failure(backend.sign(key.keyId, AGREED, person.context));
+    expect(person.touches).toEqual({ count: 2, pending: 0 });
+    const none = await fake.open({ hooks: { describe: () => undefined }, pinFile: await fake.pinFile() });
+    expect(await none.count()).toBe(0);
+  });
+
+  it('tells a token that was there and is gone as not present', async () => {
+    const { backend, sign } = await openWithKey();
+    await fake.plan({ sign: 'lost', tokens: [] });
+    await failure(sign());
+    await waitFor('the loss to be known', async () => !(await backend.health()).ready);
+    expect(await backend.token.status()).toMatchObject({ present: false, identity: { serial: '0001' } });
   });
 });

@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -6,6 +7,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { parseSqliteDataSource } from '../../../../src/backends/sql/data-source-name.ts';
 import { parseMysqlDataSource } from '../../../../src/backends/sql/mysql-data-source-name.ts';
 import { parsePostgresDataSource } from '../../../../src/backends/sql/postgres-data-source-name.ts';
+import { temporaryDirectory } from '../../../support/temp.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'signet-test-'));
 const caFile = join(directory, 'ca.pem');
@@ -213,7 +215,8 @@ describe('postgres', () => {
       fc.property(fc.string({ unit: 'grapheme' }), (password) => {
         const quoted = `'${password.replaceAll(/[\\']/g, '\\$&')}'`;
         expect(postgres(`user=u password=${quoted} dbname=d`)).toMatchObject({ password, database: 'd' });
-        expect(postgres(`postgres://u:${encodeURIComponent(password)}@h/d`)).toMatchObject({ password, database: 'd' });
+        const url = postgres(`postgres://u:${encodeURIComponent(password)}@h/d`);
+        expect(url).toMatchObject({ password: password || undefined, database: 'd' }); // empty means none, as in Go
       }),
     );
   });
@@ -274,7 +277,7 @@ describe('postgres', () => {
       runtimeParameters: new Map([['timezone', 'UTC']]),
     });
     expect(postgres('postgres://u@h', env)).toMatchObject({ user: 'u', database: 'envdb' });
-    expect(postgres('host=h')).toMatchObject({ user: 'operator', password: '', database: 'operator' });
+    expect(postgres('host=h')).toMatchObject({ user: 'operator', password: undefined, database: 'operator' });
     expect(postgres('host=h user=u')).toMatchObject({ database: 'u' });
   });
 
@@ -299,6 +302,37 @@ describe('postgres', () => {
 
   it('reads a client certificate', () => {
     expect(postgres('host=h sslcert=/c sslkey=/k').tls?.certificate).toEqual({ certFile: '/c', keyFile: '/k' });
+  });
+
+  it("takes libpq's client certificate of the home directory, if there is one", async () => {
+    await using home = await temporaryDirectory();
+    const read = (text: string) =>
+      parsePostgresDataSource(text, { env: {}, userName: 'operator', homeDirectory: home.path }).tls?.certificate;
+    expect(read('host=h')).toBeUndefined();
+    const [certFile, keyFile] = ['crt', 'key'].map((end) => join(home.path, '.postgresql', `postgresql.${end}`));
+    await mkdir(join(home.path, '.postgresql'));
+    await writeFile(certFile ?? '', '');
+    expect(read('host=h')).toEqual({ certFile, keyFile });
+    expect(read('host=h sslkey=/k')).toEqual({ certFile, keyFile: '/k' });
+    expect(read('host=h sslcert=/c')).toEqual({ certFile: '/c', keyFile });
+    expect(read('host=h sslmode=disable')).toBeUndefined();
+  });
+
+  it('names the password file where there is no password', () => {
+    const fileOf = (text: string, env: NodeJS.ProcessEnv, homeDirectory?: string) =>
+      parsePostgresDataSource(text, { env, userName: 'operator', homeDirectory }).passwordFile;
+    expect(fileOf('host=h', { HOME: '/a' }, '/b')).toBe('/a/.pgpass');
+    expect(fileOf('host=h', {}, '/b')).toBe('/b/.pgpass');
+    expect(fileOf('host=h', {})).toBeUndefined();
+    expect(fileOf('host=h', { HOME: '/a', PGPASSFILE: '/c' })).toBe('/c');
+    expect(fileOf("host=h password=''", { HOME: '/a' })).toBeUndefined();
+    expect(fileOf('host=h', { HOME: '/a', PGPASSWORD: 'x' })).toBeUndefined();
+  });
+
+  it('needs no entry of the user in the user database', () => {
+    const read = (env: NodeJS.ProcessEnv) => parsePostgresDataSource('host=h', { env, userName: undefined });
+    expect(read({ USER: 'variable' })).toMatchObject({ user: 'variable', database: 'variable' });
+    expect(() => read({})).toThrow(expect.objectContaining(postgresError('no user is named')));
   });
 
   it.each([

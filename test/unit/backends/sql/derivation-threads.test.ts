@@ -1,6 +1,6 @@
 import { pbkdf2Sync } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DerivationThreads } from '../../../../src/backends/sql/derivation-threads.ts';
+import { DerivationThreads, derivationsAtOnce } from '../../../../src/backends/sql/derivation-threads.ts';
 
 const passphrase = Buffer.from('correct horse');
 const salt = Buffer.from('a salt of sixteen');
@@ -9,7 +9,7 @@ const SLOW = 1_000_000;
 
 let threads: DerivationThreads;
 beforeEach(() => {
-  threads = new DerivationThreads();
+  threads = new DerivationThreads(2);
 });
 afterEach(() => threads[Symbol.asyncDispose]());
 
@@ -45,9 +45,38 @@ describe('DerivationThreads', () => {
     expect(await threads.derive(passphrase, salt, 1, 16)).toHaveLength(16);
   });
 
+  it('starts no more threads than allowed, and none while one is idle', async () => {
+    const started: unknown[] = [];
+    const onWorker = (worker: unknown) => started.push(worker);
+    process.on('worker', onWorker);
+    try {
+      await threads.derive(passphrase, salt, 1, 16);
+      await threads.derive(passphrase, salt, 1, 16);
+      expect(started).toHaveLength(1);
+      await Promise.all(Array.from({ length: 8 }, () => threads.derive(passphrase, salt, 1, 16)));
+      expect(started).toHaveLength(2);
+    } finally {
+      process.off('worker', onWorker);
+    }
+  });
+
   it('fails what is under way when it is disposed of', async () => {
     const failure = expect(threads.derive(passphrase, salt, SLOW, 16)).rejects.toMatchObject({ code: 'INTERNAL' });
     await threads[Symbol.asyncDispose]();
     await failure;
+  });
+});
+
+describe('derivationsAtOnce', () => {
+  it.each([
+    [1, 1, 1],
+    [2, 1, 1],
+    [4, 1, 3],
+    [64, 1, 4],
+    [8, 2, 3],
+    [8, 8, 1],
+    [2, 64, 1],
+  ])('leaves one of %i processors, shared by %i processes: %i each', (processors, processes, threads) => {
+    expect(derivationsAtOnce(processors, processes)).toBe(threads);
   });
 });

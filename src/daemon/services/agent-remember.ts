@@ -1,0 +1,102 @@
+/** Secrets that a person wants kept in the operating system's keyring, and no longer. */
+import type { KeyBackend } from '../../backends/backend.ts';
+import { type KeyId, parseKeyId } from '../../crypto/key-id.ts';
+import type { Secret } from '../../crypto/secret.ts';
+import { SignetError } from '../../errors.ts';
+import type { Keyring } from '../../keyring/keyring.ts';
+import type { SecretName, SecretStore } from '../../keyring/secret-store.ts';
+import type { ForgetRequest, ForgetResponse, RememberRequest } from '../../rpc/messages.ts';
+import type { CallContext } from '../calls.ts';
+import type { Logger } from '../log.ts';
+import type { AgentCalls, AgentHandler } from './agent-calls.ts';
+import { secretOf } from './agent-messages.ts';
+import { tokenOf } from './agent-tokens.ts';
+
+/** What a secret is for, how to ask for it, and how to see that it is the right one. */
+interface Subject {
+  readonly name: SecretName;
+  ask(context: CallContext): Promise<Secret | undefined>;
+  /** @throws {SignetError} PASSPHRASE_INCORRECT, PIN_INCORRECT, PIN_LOCKED */
+  check(secret: Secret): Promise<void>;
+}
+
+export function rememberMethods(calls: AgentCalls, store: SecretStore, log: Logger) {
+  const remember: AgentHandler<RememberRequest, object> = async (request, context, { keyring }) => {
+    using given = secretOf(request.secret);
+    const subject = await subjectOf(keyring, request);
+    // First of all: nobody should type a secret for nothing.
+    await store.check();
+    using asked = given === undefined ? await subject.ask(context) : undefined;
+    const secret = given ?? asked;
+    if (secret === undefined) {
+      const code = request.key_id === '' ? 'PIN_REQUIRED' : 'PASSPHRASE_REQUIRED';
+      throw new SignetError(code, 'there is nothing to remember: no secret was given');
+    }
+    await subject.check(secret);
+    await store.set(subject.name, secret);
+    log.info({ caller: context.caller, ...idsOf(request) }, 'secret kept in the keyring');
+    return {};
+  };
+
+  const forget: AgentHandler<ForgetRequest, ForgetResponse> = async (request, context) => {
+    // Also of a key or token that is gone.
+    const name: SecretName = isForKey(request) ? `passphrase:${parseKeyId(request.key_id)}` : `pin:${request.serial}`;
+    const forgotten = await store.delete(name);
+    if (forgotten) log.info({ caller: context.caller, ...idsOf(request) }, 'secret removed from the keyring');
+    return { forgotten };
+  };
+
+  return { Remember: calls.unary('Remember', remember), Forget: calls.unary('Forget', forget) };
+}
+
+function subjectOf(keyring: Keyring, request: ForgetRequest): Promise<Subject> {
+  return isForKey(request) ? keySubject(keyring, parseKeyId(request.key_id)) : tokenSubject(keyring, request.serial);
+}
+
+async function keySubject(keyring: Keyring, keyId: KeyId): Promise<Subject> {
+  const { info, backend } = await keyring.locate(keyId);
+  const { unlocker } = backend;
+  if (backend.passphrases === undefined || unlocker === undefined) {
+    throw new SignetError('UNSUPPORTED', `keys in ${backend.location} have no passphrase of their own`, {
+      hint: backend.token === undefined ? 'their passphrases are configured' : 'name the token by its serial number',
+    });
+  }
+  if (!info.needs.passphrase) throw new SignetError('INVALID_ARGUMENT', `key ${keyId} has no passphrase`);
+  return {
+    name: `passphrase:${keyId}`,
+    ask: async ({ interaction, signal }) => interaction?.passphrase(info, 0, signal),
+    check: (secret) => unlocker.unlock(keyId, secret, undefined),
+  };
+}
+
+async function tokenSubject(keyring: Keyring, serial: string): Promise<Subject> {
+  const { backend, token } = await tokenOf(keyring, serial);
+  const { identity, pinTriesLeft: triesLeft } = await token.status();
+  const question = { token: identity, secret: 'pin', isNew: false, triesLeft, key: undefined } as const;
+  return {
+    name: `pin:${identity.serial}`,
+    ask: async ({ interaction, signal }) => interaction?.pin(question, signal),
+    check: async (pin) => {
+      const keyId = await anyKeyOf(backend);
+      await backend.unlocker?.unlock(keyId, pin, undefined);
+    },
+  };
+}
+
+/** A PIN is checked by opening a key with it. @throws {SignetError} UNSUPPORTED without a key */
+async function anyKeyOf(backend: KeyBackend): Promise<KeyId> {
+  if (backend.unlocker !== undefined) for await (const { keyId } of backend.list()) return keyId;
+  throw new SignetError('UNSUPPORTED', `${backend.location} has no key to check the PIN with`, {
+    hint: 'make a key on the token first',
+  });
+}
+
+/** @throws {SignetError} INVALID_ARGUMENT unless the request names either a key or a token */
+function isForKey({ key_id: keyId, serial }: ForgetRequest): boolean {
+  if ((keyId === '') !== (serial === '')) return keyId !== '';
+  throw new SignetError('INVALID_ARGUMENT', 'the request names neither a key nor a token, or both');
+}
+
+function idsOf({ key_id: keyId, serial }: ForgetRequest) {
+  return keyId === '' ? { serial } : { keyId };
+}

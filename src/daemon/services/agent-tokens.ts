@@ -1,0 +1,124 @@
+/** The agent's calls on tokens as a whole. */
+import type { KeyBackend, TokenManager } from '../../backends/backend.ts';
+import { SignetError } from '../../errors.ts';
+import type { Keyring } from '../../keyring/keyring.ts';
+import { isToken, withSerial } from '../../keyring/target.ts';
+import type {
+  ChangePinRequest,
+  InitialiseTokenRequest,
+  ListTokensResponse,
+  SerialRequest,
+  TokenStatusMessage,
+} from '../../rpc/messages.ts';
+import type { Logger } from '../log.ts';
+import { toSignetError } from '../status.ts';
+import type { AgentCalls } from './agent-calls.ts';
+import { oneOf } from './agent-messages.ts';
+
+const PIN_SECRETS = ['pin', 'puk', 'so-pin'] as const;
+/** CK_TOKEN_INFO.label, PKCS#11 §3.2. */
+const MAX_LABEL_BYTES = 32;
+
+/** Handlers of every method that is about a token, by name. */
+export function tokenMethods(calls: AgentCalls, log: Logger) {
+  return {
+    ListTokens: calls.unary('ListTokens', async (_request, _context, { keyring }): Promise<ListTokensResponse> => {
+      return { tokens: await Promise.all(keyring.backends.filter(isToken).map(statusMessage)) };
+    }),
+    ChangePin: calls.unary('ChangePin', async (request: ChangePinRequest, context, { keyring }) => {
+      const secret = oneOf(PIN_SECRETS, request.secret, 'secret') ?? 'pin';
+      const { backend, token } = await tokenOf(keyring, request.serial);
+      await token.changePin(secret, context);
+      log.info({ caller: context.caller, token: backend.location, secret }, 'PIN changed');
+      return {};
+    }),
+    UnblockPin: calls.unary('UnblockPin', async ({ serial }: SerialRequest, context, { keyring }) => {
+      const { backend, token } = await tokenOf(keyring, serial);
+      await token.unblockPin(context);
+      log.info({ caller: context.caller, token: backend.location }, 'PIN unblocked');
+      return {};
+    }),
+    InitialiseToken: calls.unary('InitialiseToken', async (request: InitialiseTokenRequest, context, { keyring }) => {
+      const { backend, token } = await tokenOf(keyring, request.serial);
+      if (token.initialise === undefined) {
+        throw new SignetError('UNSUPPORTED', `${backend.location} cannot be initialised`);
+      }
+      checkLabel(request.label);
+      await token.initialise(request.label, context);
+      log.warn({ caller: context.caller, token: backend.location }, 'token erased and initialised');
+      return {};
+    }),
+  };
+}
+
+/**
+ * @param serial '' where only one token is configured.
+ * @throws {SignetError} TOKEN_NOT_PRESENT, INVALID_ARGUMENT if several tokens are configured and none is named
+ */
+export async function tokenOf(
+  keyring: Keyring,
+  serial: string,
+): Promise<{ readonly backend: KeyBackend; readonly token: TokenManager }> {
+  const tokens = keyring.backends.filter(isToken);
+  if (serial === '' && tokens.length > 1) {
+    throw new SignetError('INVALID_ARGUMENT', `${tokens.length} tokens are configured`, {
+      hint: 'say which one by its serial number',
+    });
+  }
+  const backend = serial === '' ? tokens[0] : await withSerial(tokens, serial);
+  if (backend?.token !== undefined) return { backend, token: backend.token };
+  throw new SignetError('TOKEN_NOT_PRESENT', 'no token is configured', { hint: 'add one to "tokens"' });
+}
+
+async function statusMessage(backend: KeyBackend): Promise<TokenStatusMessage> {
+  const { name, location } = backend;
+  try {
+    const [status, health] = await Promise.all([backend.token?.status(), backend.health()]);
+    if (status !== undefined) {
+      return {
+        token: status.identity,
+        manufacturer: status.manufacturer,
+        model: status.model,
+        firmware: status.firmware ?? '',
+        module_path: status.modulePath,
+        present: status.present,
+        logged_in: status.loggedIn,
+        pin_tries_left: status.pinTriesLeft ?? -1,
+        puk_tries_left: status.pukTriesLeft ?? -1,
+        pin_locked: status.pinLocked,
+        warnings: status.warnings,
+        location,
+        problem: health.ready ? '' : health.reason,
+      };
+    }
+    return unknownToken(name, location, '');
+  } catch (error) {
+    return unknownToken(name, location, toSignetError(error).message);
+  }
+}
+
+function unknownToken(backend: string, location: string, problem: string): TokenStatusMessage {
+  return {
+    token: { backend, label: '', serial: '' },
+    manufacturer: '',
+    model: '',
+    firmware: '',
+    module_path: '',
+    present: false,
+    logged_in: false,
+    pin_tries_left: -1,
+    puk_tries_left: -1,
+    pin_locked: false,
+    warnings: [],
+    location,
+    problem,
+  };
+}
+
+function checkLabel(label: string): void {
+  const isText = label.isWellFormed() && !/\p{Cc}/u.test(label) && label === label.trim();
+  if (label !== '' && isText && Buffer.byteLength(label) <= MAX_LABEL_BYTES) return;
+  throw new SignetError('INVALID_ARGUMENT', 'this cannot be the label of a token', {
+    hint: `use 1 to ${MAX_LABEL_BYTES} bytes of text without outer blanks`,
+  });
+}
