@@ -62,8 +62,8 @@ function readToken(settings: Settings, key: string, entry: unknown): TokenOption
     ? { ...common, ...readYubikeyUri(settings, `${key}.uri`, text), ...readYubikeyValues(settings, key, values) }
     : {
         ...common,
-        ...readUri(settings, `${key}.uri`, text),
         hosts: readHosts(settings, `${key}.hosts`, values.get('hosts')),
+        ...readUri(settings, `${key}.uri`, text),
         libraryParameters: readParameters(settings, `${key}.library_parameters`, values.get('library_parameters')),
       };
 }
