@@ -184,7 +184,8 @@ export class KeyIndex {
     if (info === undefined) return undefined;
     const ckaId = Buffer.from(facts.ckaId, 'base64').toString('hex');
     // Modules may go by the slot, not by the policy that the key was made with.
-    const wantsPin = info.device?.pinPolicy === 'always' ? true : alwaysAuthenticate;
+    const pinPolicy = info.device?.pinPolicy;
+    const wantsPin = pinPolicy === undefined ? alwaysAuthenticate : pinPolicy === 'always';
     let made: KeyObject | undefined;
     const verifier = () => {
       made ??= toKeyObject(publicKey);
