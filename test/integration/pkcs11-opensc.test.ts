@@ -70,7 +70,7 @@ test('what this module cannot do is said, and changes nothing', async () => {
   const p384 = (await keysOf(backend))[2];
   expect(await outcomeOf(backend.sign(p384?.keyId ?? UNKNOWN, { message }, CONTEXT))).toEqual({
     code: 'UNSUPPORTED',
-    message: 'signing on token "first" of opensc-pkcs11.so failed (CKR_KEY_TYPE_INCONSISTENT)',
+    message: 'opensc-pkcs11.so: signing on token "first" failed (CKR_KEY_TYPE_INCONSISTENT)',
   });
   expect(backend.generator.algorithms).toEqual([]);
   const made = await outcomeOf(backend.generator.generate({ algorithm: 'ecdsa', role: 'root', gun: '' }, CONTEXT));

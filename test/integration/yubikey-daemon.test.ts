@@ -1,13 +1,14 @@
 /** signetd with a YubiKey, on machines with and without a USB bus. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 import { AgentClient } from '../../src/client/agent-client.ts';
 import { fromSpki, verifySignature } from '../../src/crypto/public-key.ts';
+import type { AgentKey } from '../../src/rpc/messages.ts';
 import { waitFor } from '../support/conditions.ts';
 import { outcomeOf } from '../support/outcome.ts';
-import { startProgram } from '../support/processes.ts';
+import { type RunningProgram, startProgram } from '../support/processes.ts';
 import { Resources } from '../support/resources.ts';
 import { temporaryDirectory } from '../support/temp.ts';
 import { FACTORY_PIN } from '../support/virtual-yubikey/card/settings.ts';
@@ -26,10 +27,11 @@ afterEach(async () => {
 
 interface Machine {
   readonly yubikeys: VirtualYubikeys;
+  readonly daemon: RunningProgram;
   readonly agent: AgentClient;
   /** Waits until the daemon's log has it. */
   logged(text: string): Promise<unknown>;
-  keys(): Promise<readonly { readonly role: string; readonly location: string }[]>;
+  keys(): Promise<readonly AgentKey[]>;
 }
 
 /** A machine with signetd and a YubiKey that lies beside it. */
@@ -56,11 +58,12 @@ async function start(hasUsb: boolean): Promise<Machine> {
   resources.use({ [Symbol.asyncDispose]: async () => agent[Symbol.dispose]() });
   return {
     yubikeys,
+    daemon,
     agent,
     logged: (text) => waitFor(text, () => daemon.stderr.includes(text) || daemon.stdout.includes(text)),
     keys: async () => {
       const keys = [];
-      for await (const { role, location } of agent.listKeys()) keys.push({ role, location });
+      for await (const key of agent.listKeys()) keys.push(key);
       return keys;
     },
   };
@@ -73,7 +76,7 @@ test('with a USB bus, a YubiKey is found as soon as it is plugged in, and missed
   await yubikeys.usb.plug();
   await yubikeys.card().insert();
   await logged(`${NAME} is there`);
-  expect(await keys()).toEqual([
+  expect(await keys()).toMatchObject([
     { role: 'root', location: 'pkcs11:token=YubiKey%20PIV%20%2312345678;serial=12345678;type=private;id=%01' },
   ]);
   await yubikeys.card().remove();
@@ -104,5 +107,31 @@ test('a root key is made on the YubiKey by the placement, and signs', async () =
   const { bytes } = await agent.getPublicKey(made.key_id);
   const { signature } = await agent.sign({ key_id: made.key_id, input: 'message', message });
   expect(verifySignature(fromSpki(bytes), message, signature)).toBe(true);
+  expect((await agent.attestKey(made.key_id)).chain.length).toBe(2);
   expect((await yubikeys.card().statistics()).pin.failures).toBe(0);
 });
+
+test('SIGHUP lets go of the card, until it is used again', async () => {
+  const { yubikeys, daemon, agent, keys, logged } = await start(false);
+  await yubikeys.card().insert();
+  await logged(`${NAME} is there`);
+  const [key] = await keys();
+  const sign = () => agent.sign({ key_id: key?.key_id ?? '', input: 'message', message: Buffer.from('x') });
+  await sign();
+  expect((await tokenHosts(daemon.pid)).length).toBe(1);
+  daemon.kill('SIGHUP');
+  await waitFor('the card to be let go of', async () => (await tokenHosts(daemon.pid)).length === 0);
+  await sign();
+  expect((await yubikeys.card().statistics()).pin.failures).toBe(0);
+});
+
+/** The processes below one that have loaded a module. */
+async function tokenHosts(pid: number): Promise<readonly string[]> {
+  const found: string[] = [];
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
+  for (const child of children.split(' ').filter((text) => text !== '')) {
+    const command = await readFile(`/proc/${child}/cmdline`, 'utf8').catch(() => '');
+    found.push(...(command.includes('pkcs11/host.js') ? [command] : []), ...(await tokenHosts(Number(child))));
+  }
+  return found;
+}

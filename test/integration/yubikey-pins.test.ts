@@ -355,6 +355,17 @@ test('a key that wants the PIN each time gets it in every slot', async () => {
   expect((await tries()).failures).toBe(0);
 });
 
+test('a key in 9c that wants the PIN once gets it once', async () => {
+  await start({ keys: [{ slot: 0x9c, certificate: 'root', pinPolicy: 'once' }] });
+  await using backend = await open({ pinCacheMs: 60_000 });
+  const person = pinPerson(() => FACTORY_PIN);
+  const key = await keyIn(backend, '9c');
+  expect(key.device?.pinPolicy).toBe('once');
+  for (let i = 0; i < 3; i++) await expectSigns(backend, key, person.context);
+  expect(person.questions.length).toBe(1);
+  expect((await tries()).failures).toBe(0);
+});
+
 test('a new key that wants a touch asks for it when it signs its certificate', async () => {
   await start({ keys: [] });
   await using backend = await open();

@@ -80,7 +80,7 @@ test('without a serial number exactly one must be there', async () => {
   expect(await outcomeOf(home.open())).toEqual({
     code: 'CONFIGURATION',
     message: '2 tokens match yubikey:',
-    hint: 'add token= or serial= to the URI',
+    hint: 'add serial= to the URI',
   });
   await home.yubikeys.card(1).remove();
   await using backend = await home.open({ pinFile: await home.pinFile(FACTORY_PIN) });

@@ -107,6 +107,8 @@ export type HostRequest =
       readonly pinBytes: number;
       /** Whether the key is known to want no touch. */
       readonly isTouchless: boolean;
+      /** Whether the key is known to want no PIN beside the login, whatever the module says. */
+      readonly isPinless: boolean;
     } & KeyName)
   /** attestation: the one that the module shows beside the key's own, which is not stored on the token. */
   | { readonly op: 'certificate'; readonly ckaId: string; readonly which: 'stored' | 'attestation' }

@@ -5,7 +5,7 @@ import { SignetError } from '../../errors.ts';
 import { ckrOf } from './ckr.ts';
 import { CKA, CKF_TOKEN, CKK, CKO, CKR } from './constants.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
-import type { HostRequest, KeyFacts, KeyName, SignScheme, TokenFacts } from './host-protocol.ts';
+import type { HostRequest, KeyFacts, KeyName, TokenFacts } from './host-protocol.ts';
 import { generationOf } from './key-kinds.ts';
 import { keyClass, privateTemplate, privateValues, publicTemplate, publicValues } from './key-templates.ts';
 import type { ModuleProfile } from './profile.ts';
@@ -15,6 +15,7 @@ import { TokenLost, TokenSession } from './token-session.ts';
 /** Long enough for any digest, shorter than what makes modules fail in ways of their own. */
 const MAX_DIGEST_BYTES = 66;
 
+type Signing = Extract<HostRequest, { op: 'sign' }>;
 type Generation = Extract<HostRequest, { op: 'generate' }>;
 
 interface PrivateKey {
@@ -171,7 +172,7 @@ export class HostToken {
   /** @param pin Of keys that want it for each signature. @returns A view that the next signature overwrites. */
   sign(
     name: KeyName,
-    { scheme, isTouchless }: { readonly scheme: SignScheme; readonly isTouchless: boolean },
+    { scheme, isTouchless, isPinless }: Pick<Signing, 'scheme' | 'isTouchless' | 'isPinless'>,
     data: Buffer,
     pin: Uint8Array | undefined,
   ): Buffer {
@@ -180,7 +181,7 @@ export class HostToken {
     }
     for (let attempt = 0; ; attempt++) {
       const key = this.#privateKey(name);
-      if (key.wantsPin && pin === undefined) {
+      if (key.wantsPin && !isPinless && pin === undefined) {
         throw new SignetError(
           'PIN_REQUIRED',
           `key ${name.keyId} on ${this.session.name} wants the PIN for each signature`,

@@ -183,13 +183,14 @@ export class KeyIndex {
     const info = describe === undefined ? told : describe(told, facts);
     if (info === undefined) return undefined;
     const ckaId = Buffer.from(facts.ckaId, 'base64').toString('hex');
+    // Modules may go by the slot, not by the policy that the key was made with.
+    const pinPolicy = info.device?.pinPolicy;
+    const wantsPin = pinPolicy === undefined ? alwaysAuthenticate : pinPolicy === 'always';
     let made: KeyObject | undefined;
     const verifier = () => {
       made ??= toKeyObject(publicKey);
       return made;
     };
-    // Modules may go by the slot, not by the policy that the key was made with.
-    const wantsPin = info.device?.pinPolicy === 'always' ? true : alwaysAuthenticate;
     return { info, publicKey, verifier, ckaId, alwaysAuthenticate: wantsPin };
   }
 

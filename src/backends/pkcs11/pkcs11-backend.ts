@@ -155,7 +155,8 @@ export class Pkcs11Backend implements KeyBackend {
    * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE
    */
   async look(): Promise<void> {
-    if (this.connection.isReleased || (this.connection.attached !== undefined && this.connection.isBusy)) return;
+    const { attached, isBusy, isReleased } = this.connection;
+    if (isReleased || (attached !== undefined && isBusy)) return;
     try {
       await this.#index.refreshIfDue();
     } catch (error) {
@@ -287,7 +288,9 @@ export class Pkcs11Backend implements KeyBackend {
     blob.set(data, pinBytes.byteLength);
     const { keyId } = info;
     const isTouchless = info.device?.touchPolicy === 'never';
-    const request: HostRequest = { op: 'sign', keyId, ckaId, scheme, pinBytes: pinBytes.byteLength, isTouchless };
+    const isPinless = record.alwaysAuthenticate === false;
+    const wants = { pinBytes: pinBytes.byteLength, isTouchless, isPinless };
+    const request: HostRequest = { op: 'sign', keyId, ckaId, scheme, ...wants };
     let touchNotice: Disposable | undefined;
     const onStart = () => {
       const identity = this.connection.attached && this.login.identityOf(this.connection.attached);

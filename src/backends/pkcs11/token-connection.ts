@@ -285,7 +285,7 @@ export class TokenConnection implements AsyncDisposable {
       const [match, ...others] = which === 'initialised' || initialised.length > 0 ? initialised : blank;
       if (others.length > 0) {
         throw new SignetError('CONFIGURATION', `${others.length + 1} tokens match ${this.name}`, {
-          hint: 'add token= or serial= to the URI',
+          hint: this.#options.name === undefined ? 'add token= or serial= to the URI' : 'add serial= to the URI',
         });
       }
       if (match !== undefined) return match;

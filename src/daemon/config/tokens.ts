@@ -46,7 +46,6 @@ type Entry = ReadonlyMap<string, unknown>;
 
 function readToken(settings: Settings, key: string, entry: unknown): TokenOptions {
   const values = readEntry(settings, key, entry);
-  const hosts = readHosts(settings, `${key}.hosts`, values.get('hosts'));
   const text = values.get('uri');
   if (typeof text !== 'string') throw settings.fail(`${key}.uri`, 'not a text', FORM);
   const common = {
@@ -63,8 +62,8 @@ function readToken(settings: Settings, key: string, entry: unknown): TokenOption
     ? { ...common, ...readYubikeyUri(settings, `${key}.uri`, text), ...readYubikeyValues(settings, key, values) }
     : {
         ...common,
+        hosts: readHosts(settings, `${key}.hosts`, values.get('hosts')),
         ...readUri(settings, `${key}.uri`, text),
-        hosts,
         libraryParameters: readParameters(settings, `${key}.library_parameters`, values.get('library_parameters')),
       };
 }
