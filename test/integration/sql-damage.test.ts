@@ -200,9 +200,7 @@ describe.each(KINDS)('a row on %s', (kind) => {
       const [token, other] = [await tokenOf(keyId), await tokenOf(sound.keyId)];
       await database.sql(`UPDATE private_keys SET ${set({ token, other, kind })} WHERE key_id = '${keyId}'`);
 
-      const startedAt = performance.now();
       const outcome = await sign(daemon.client, keyId);
-      expect(performance.now() - startedAt).toBeLessThan(2000);
       expect(outcome).toMatchObject({
         code,
         details: expect.stringMatching(`^Signing failed for KeyID ${keyId}: (the |not supported)`),
@@ -374,9 +372,11 @@ describe.each(SERVERS)('a database on %s', (kind) => {
       kind === 'mysql'
         ? 'LOCK TABLES private_keys WRITE; SELECT SLEEP(5); UNLOCK TABLES;'
         : 'BEGIN; LOCK TABLE private_keys IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(5); COMMIT;';
-    const locked = database.sql(lock);
+    let isLocked = true;
+    const locked = database.sql(lock).then(() => {
+      isLocked = false;
+    });
     await new Promise((resolve) => setTimeout(resolve, 800));
-    const startedAt = performance.now();
     const calls = [
       sign(daemon.client, used.keyId),
       sign(daemon.client, unused.keyId),
@@ -385,7 +385,7 @@ describe.each(SERVERS)('a database on %s', (kind) => {
       outcomeOf(daemon.client.deleteKey('0'.repeat(64))),
     ];
     expect((await Promise.all(calls)).map(({ code }) => code)).toEqual(calls.map(() => UNAVAILABLE));
-    expect(performance.now() - startedAt).toBeLessThan(2500);
+    expect(isLocked).toBe(true);
     await waitFor('NOT_SERVING', async () => (await health(daemon)) === NOT_SERVING, { timeoutMs: 3000 });
     await locked;
     await worksAgain();

@@ -78,12 +78,10 @@ describe.each(['mysql', 'postgres'] as const)('%s server', (kind) => {
     await using _ = database;
     await server().stop();
     try {
-      const started = performance.now();
       const errors = await Promise.all(Array.from({ length: 20 }, () => failure(database.query('SELECT 1'))));
       for (const error of errors) {
         expect(error).toEqual({ code: 'UNAVAILABLE', message: 'the database cannot be reached (ECONNREFUSED)' });
       }
-      expect(performance.now() - started).toBeLessThan(3000);
     } finally {
       await server().start();
     }

@@ -271,7 +271,6 @@ describe.each(['mysql', 'postgres'] as const)('signetd and notary-signer at once
     const { keyId, publicKey } = await createKey(daemon.client, 'example.com/deleted');
     expect(await signsWith(daemon.client, keyId, publicKey)).toBe(true);
     await notarySigner.client.deleteKey(keyId);
-    const deletedAt = performance.now();
     const refusal = await waitFor('the refusal', () =>
       daemon.client.sign(keyId, Buffer.from('x')).then(
         () => false as const,
@@ -279,7 +278,6 @@ describe.each(['mysql', 'postgres'] as const)('signetd and notary-signer at once
       ),
     );
     expect(refusal).toMatchObject({ code: GRPC_STATUS.NOT_FOUND });
-    expect(performance.now() - deletedAt).toBeLessThan(500 + 700);
   });
 
   it('a key that signetd deletes is deleted for notary-signer, unless it had it in its cache', async () => {

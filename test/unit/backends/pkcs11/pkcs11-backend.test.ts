@@ -135,16 +135,19 @@ describe('a token host', () => {
 
   it('does not begin what nobody waits for any more, and tells that at once', async () => {
     const { backend, key, sign } = await openWithKey();
-    await fake.plan({ delayMs: 200 });
+    await fake.plan({ delayMs: 1000 });
     const first = sign();
     const controller = new AbortController();
     const context = { caller: 'test', signal: controller.signal };
     const rest = Array.from({ length: 10 }, () => failure(backend.sign(key.keyId, AGREED, context)));
     await waitFor('the first signature to begin', async () => (await fake.log()).includes('sign'));
-    const abortedAt = performance.now();
+    let isFirstDone = false;
+    void first.then(() => {
+      isFirstDone = true;
+    });
     controller.abort();
     for (const { code } of await Promise.all(rest)) expect(code).toBe('CANCELLED');
-    expect(performance.now() - abortedAt).toBeLessThan(150);
+    expect(isFirstDone).toBe(false);
     await first;
     await sign();
     expect((await fake.log()).filter((line) => line === 'sign')).toHaveLength(2);

@@ -56,7 +56,7 @@ describe('requests to a slow token', () => {
 
   it('leave when the deadline of their caller passes, whether begun or not', async () => {
     const { sign } = await open();
-    await fake.plan({ delayMs: 500 });
+    await fake.plan({ delayMs: 1500 });
     const startedAt = Date.now();
     const deadline = startedAt + 100;
     const outcomes = Promise.all(Array.from({ length: 5 }, () => sign({ caller: 'hasty', deadline })));
@@ -67,7 +67,7 @@ describe('requests to a slow token', () => {
         message: "pkcs11:token=fake did not answer before the caller's deadline",
       });
     }
-    expect(Date.now() - startedAt).toBeLessThan(450);
+    expect(await Promise.race([patient, 'still waiting'])).toBe('still waiting');
     expect(await patient).toBe('ok');
     expect(await signatures()).toBe(2); // the first of the hasty ones had begun
   });
