@@ -1,4 +1,5 @@
 /** YubiKeys that come and go: nothing is lost, nothing is mistaken, and nobody has to restart anything. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { KeyInfo } from '../../src/backends/backend.ts';
 import type { YubikeyBackend } from '../../src/backends/yubikey/yubikey-backend.ts';
@@ -143,6 +144,24 @@ describe('taken out in the middle of a signature', () => {
     expect(person.questions.length).toBe(2);
     expect((await home.yubikeys.card().statistics()).pin.failures).toBe(0);
   });
+});
+
+test('taking it out again and again is nothing to recover from', async () => {
+  await using backend = await open(FIRST);
+  const key = await keyIn(backend, '9a');
+  const codes = new Set<unknown>();
+  for (let time = 0; time < 4; time++) {
+    await delay(600); // as fast as a person does it
+    await home.yubikeys.card().remove();
+    codes.add((await outcomeOf(backend.sign(key.keyId, { message }, CONTEXT)))['code']);
+    await home.yubikeys.card().insert();
+    await waitFor('the YubiKey to sign', async () => {
+      const { code } = await outcomeOf(backend.sign(key.keyId, { message }, CONTEXT));
+      if (code !== undefined) codes.add(code);
+      return code === undefined;
+    });
+  }
+  expect(codes).toEqual(new Set(['TOKEN_NOT_PRESENT']));
 });
 
 test('another YubiKey is not mistaken for the one that was taken out', async () => {

@@ -56,6 +56,8 @@ const FIRST_BACK_OFF_MS = 100;
 const MAX_BACK_OFF_MS = 5000;
 /** A host that worked for so long has earned a new count, milliseconds. */
 const HEALTHY_MS = 10_000;
+/** A person does not pull a token out and put it in again more often, milliseconds. */
+const PLUGGED_MS = 500;
 
 export class TokenConnection implements AsyncDisposable {
   readonly #options: TokenConnectionOptions;
@@ -246,7 +248,7 @@ export class TokenConnection implements AsyncDisposable {
   async #liveHost(): Promise<TokenHost> {
     await this.#flights.idle('release');
     if (this.#host?.isAlive) return this.#host;
-    if (this.#host !== undefined) await this.#backOff();
+    if (this.#host !== undefined) await this.#backOff(this.#host);
     const { uri, operationTimeoutMs, env, entry, libraryParameters: parameters } = this.#options;
     const host = new TokenHost({ name: this.name, operationTimeoutMs, env, entry });
     this.#host = host;
@@ -264,8 +266,12 @@ export class TokenConnection implements AsyncDisposable {
   }
 
   /** @throws {SignetError} UNAVAILABLE while a host that keeps ending is given time */
-  async #backOff(): Promise<void> {
+  async #backOff(ended: TokenHost): Promise<void> {
     const lived = performance.now() - this.#startedAt;
+    if (ended.hasLostToken && lived > PLUGGED_MS) {
+      this.#crashes = 0; // nothing is wrong with the module
+      return;
+    }
     this.#crashes = lived > HEALTHY_MS ? 1 : this.#crashes + 1;
     if (this.#crashes === 1) return;
     const wait = Math.min(FIRST_BACK_OFF_MS * 2 ** (this.#crashes - 2), MAX_BACK_OFF_MS) - lived;

@@ -101,6 +101,11 @@ export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
     return this.#failure === undefined;
   }
 
+  /** Whether it ended because its token left. */
+  get hasLostToken(): boolean {
+    return this.#failure?.code === 'TOKEN_NOT_PRESENT';
+  }
+
   get load(): number {
     return this.#sent.size + this.#own.size;
   }
