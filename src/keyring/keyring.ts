@@ -94,9 +94,20 @@ export class Keyring implements AsyncDisposable {
     return located.info.publicKey ?? (await located.backend.publicKey(located.info.keyId, context));
   }
 
-  /** Every key; a key that two backends hold is given twice. @throws {SignetError} if a backend cannot be listed */
+  /**
+   * Every key; a key that two backends hold is given twice. Those on a token that is not plugged in are left out: it is
+   * told beside the tokens (`TokenManager.status`).
+   *
+   * @throws {SignetError} if another backend cannot be listed
+   */
   async *list(): AsyncIterable<LocatedKey> {
-    for (const backend of this.backends) for await (const info of backend.list()) yield { info, backend };
+    for (const backend of this.backends) {
+      try {
+        for await (const info of backend.list()) yield { info, backend };
+      } catch (error) {
+        if (!isToken(backend) || !(error instanceof SignetError) || error.code !== 'TOKEN_NOT_PRESENT') throw error;
+      }
+    }
   }
 
   /**

@@ -54,14 +54,15 @@ const STATUS: TokenStatusMessage = {
 let home: CommandLineHome;
 let agent: AsyncDisposable;
 let tries: number;
+let isPresent: boolean;
 let initialised: object[];
 
 /** A token with three tries, whose keys want a touch. */
 const script: Script = {
   Status: async () => ({ version: VERSION, pid: 1, started_at_ms: 0, listeners: [], backends: [] }),
   FindKey: async () => KEY,
-  ListKeys: async () => [KEY],
-  ListTokens: async () => ({ tokens: [{ ...STATUS, pin_tries_left: tries }] }),
+  ListKeys: async () => (isPresent ? [KEY] : []),
+  ListTokens: async () => ({ tokens: [{ ...STATUS, present: isPresent, pin_tries_left: tries }] }),
   Sign: async (_request: SignRequest, person) => {
     for (;;) {
       const pin = await person.question({ kind: 'pin', ...OWNER, token: TOKEN, tries_left: tries });
@@ -101,12 +102,26 @@ afterAll(async () => {
 });
 beforeEach(() => {
   tries = 3;
+  isPresent = true;
   initialised = [];
 });
 
 const at = (...args: string[]) => ['--socket', 'run/s', ...args];
 const sign = (...args: string[]) => at('key', 'sign', KEY.key_id, '--in', 'message', ...args);
 const NOTICE = `Touch YubiKey 5 (serial 1234567) to use the root key with ID ${KEY.key_id.slice(0, 7)}`;
+
+describe('a list of keys', () => {
+  it('names the tokens that are not plugged in, beside the data', async () => {
+    isPresent = false;
+    expect(await home.signet(at('key', 'list', '--json'))).toEqual({
+      ending: 0,
+      stdout: '[]\n',
+      stderr: 'signet: yubikey:serial=1234567 is not plugged in: its keys are not listed\n',
+    });
+    isPresent = true;
+    expect(await home.signet(at('key', 'list'))).toMatchObject({ ending: 0, stderr: '' });
+  });
+});
 
 describe('a PIN prompt', () => {
   it('shows the token, its serial number, the key and the tries that are left', async () => {

@@ -3,13 +3,17 @@ import type { AgentKey } from '../../rpc/messages.ts';
 import type { Invocation } from '../invocation.ts';
 import { findKey } from '../key-ids.ts';
 import { inNotarysOrder, keyToJson, needsOf, timeText } from '../key-text.ts';
-import { printable, printData, printJson, printTable } from '../output.ts';
+import { printable, printData, printJson, printNote, printTable } from '../output.ts';
 
 export async function keyList({ world: { session }, json }: Invocation): Promise<undefined> {
   const agent = await session.agent();
   const keys: AgentKey[] = [];
   for await (const key of agent.listKeys(session.call)) keys.push(key);
   keys.sort(inNotarysOrder);
+  const { tokens } = await agent.listTokens(session.call);
+  for (const { location, present } of tokens) {
+    if (!present) printNote(`${location} is not plugged in: its keys are not listed`);
+  }
   if (json) {
     printJson(keys.map(keyToJson));
     return;

@@ -76,6 +76,21 @@ describe('listing', () => {
     };
     await expect(all()).rejects.toMatchObject(DOWN);
   });
+
+  it('leaves out a token that is not plugged in, and nothing else', async () => {
+    const memory = new MemoryBackend();
+    const { keyId } = await memory.generator.generate({ algorithm: 'ecdsa', role: 'root', gun: '' }, CONTEXT);
+    const absent = async function* (): AsyncIterable<never> {
+      yield* [];
+      throw new SignetError('TOKEN_NOT_PRESENT', 'not plugged in');
+    };
+    const token = fakeBackend({ name: 'pkcs11', list: absent, token: tokenOf(fakeTokenBackend({ serial: '1' })) });
+    const listed: string[] = [];
+    for await (const { info } of keyringOf([token, memory]).list()) listed.push(info.keyId);
+    expect(listed).toEqual([keyId]);
+    const noToken = keyringOf([fakeBackend({ list: absent })]);
+    await expect(noToken.list()[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'TOKEN_NOT_PRESENT' });
+  });
 });
 
 describe('making a key', () => {
