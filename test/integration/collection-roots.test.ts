@@ -111,6 +111,22 @@ describe('without a collection in the end', () => {
     expect(await keyFiles(home)).toEqual([]);
   });
 
+  it('Ctrl-C at a question leaves no key', async () => {
+    const { ending } = await home.commandLine.signetOnTerminal(
+      ['init', '-p', 'example.com/interrupted'],
+      [
+        ['Enter passphrase for new root key', 'correct horse battery\r'],
+        ['Repeat passphrase', 'correct horse battery\r'],
+        ['Enter passphrase for new targets key', 'correct horse battery\r'],
+        ['Repeat passphrase', 'correct horse battery\r'],
+        ['Enter passphrase for new snapshot key', '\u0003'],
+      ],
+    );
+    expect(ending).toBe(130);
+    expect(await keyFiles(home)).toEqual([]);
+    expect(await home.signet('list', 'example.com/interrupted')).toMatchObject({ ending: 6 });
+  });
+
   it('a collection that exists on the server is not replaced', async () => {
     expect(await home.signet('init', '-p', 'example.com/app')).toMatchObject({ ending: 0 });
     const before = await keyFiles(home);
@@ -153,7 +169,7 @@ describe('with a root key on a token', () => {
 
   it('it is made there, and signs the certificate and the root', async () => {
     const gun = 'example.com/token';
-    const { ending, stderr } = await home.signet('init', '-p', '--backend', 'pkcs11', gun);
+    const { ending, stderr } = await home.signet('init', '-p', '--require-hardware', gun);
     expect(stderr).toMatch(/^signet: new root key [0-9a-f]{64} in pkcs11:/m);
     expect(stderr).toContain('the root key cannot leave its token');
     expect(ending).toBe(0);
@@ -173,7 +189,7 @@ describe('with a root key on a token', () => {
 
   it('it is replaced by a new one on the token', async () => {
     const gun = 'example.com/token';
-    const { ending, stderr } = await home.signet('key', 'rotate', gun, 'root', '--yes', '--backend', 'pkcs11');
+    const { ending, stderr } = await home.signet('key', 'rotate', gun, 'root', '--yes', '--require-hardware');
     expect({ ending, stderr }).toEqual({
       ending: 0,
       stderr: expect.stringMatching(/the root key is \w{64} in pkcs11:/),
