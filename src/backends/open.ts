@@ -27,19 +27,40 @@ export interface SqlStorageOptions extends DatabaseOptions {
   readonly unlockedMax: number;
 }
 
-export interface TokenOptions {
+/** A token of any kind, or a YubiKey. */
+export type TokenOptions = Pkcs11TokenOptions | YubikeyTokenOptions;
+
+export interface Pkcs11TokenOptions extends CommonTokenOptions {
+  readonly backend: 'pkcs11';
   /** Which token; `modulePath` is absolute. */
   readonly uri: Pkcs11Uri & { readonly modulePath: string };
+  /** For modules that want parameters when they start. */
+  readonly libraryParameters: string | undefined;
+  /** Processes that the module is loaded in, at least 1. */
+  readonly hosts: number;
+}
+
+export interface YubikeyTokenOptions extends CommonTokenOptions {
+  readonly backend: 'yubikey';
+  /** Decimal, as printed on the device; undefined: the only one that is plugged in. */
+  readonly serial: string | undefined;
+  /** Yubico's library, absolute; undefined: where it usually is. */
+  readonly modulePath: string | undefined;
+  /** File with the management key in hex, absolute. */
+  readonly managementKeyFile: string | undefined;
+  /** PEM file with whose attestations are believed, absolute. */
+  readonly attestationRoots: string | undefined;
+  /** Roles whose new keys must be attested as made on the device. */
+  readonly requireAttestation: readonly string[];
+}
+
+export interface CommonTokenOptions {
   /** File with the PIN, absolute; undefined: another source, or a person. */
   readonly pinFile: string | undefined;
   /** How long a person's PIN is kept, milliseconds; 0: not at all. */
   readonly pinCacheMs: number;
   /** How long after its last use the device is let go of, milliseconds; undefined: never. */
   readonly idleReleaseMs: number | undefined;
-  /** For modules that want parameters when they start. */
-  readonly libraryParameters: string | undefined;
-  /** Processes that the module is loaded in, at least 1. */
-  readonly hosts: number;
 }
 
 export interface OpenTokenContext {
@@ -108,18 +129,22 @@ const TOKEN_TIMEOUT_MS = 20_000;
 
 /** A token that is not there is no failure. @throws {SignetError} CONFIGURATION */
 export async function openToken(options: TokenOptions, context: OpenTokenContext): Promise<KeyBackend> {
-  const { Pkcs11Backend } = await import('./pkcs11/pkcs11-backend.ts');
   const { rememberedPin: remembered, forgetPin, ...shared } = context;
   const rememberedPin = ({ serial }: TokenIdentity): RememberedPin => ({
     read: async () => remembered?.(serial),
     forget: async () => forgetPin?.(serial),
   });
-  return Pkcs11Backend.open({
-    ...options,
+  const common = {
     ...shared,
     ...(remembered === undefined ? {} : { rememberedPin }),
     operationTimeoutMs: TOKEN_TIMEOUT_MS,
-  });
+  };
+  if (options.backend === 'yubikey') {
+    const { openYubikey } = await import('./yubikey/open-yubikey.ts');
+    return openYubikey(options, common);
+  }
+  const { Pkcs11Backend } = await import('./pkcs11/pkcs11-backend.ts');
+  return Pkcs11Backend.open({ ...options, ...common });
 }
 
 async function openSql(options: SqlStorageOptions, context: OpenContext): Promise<KeyBackend> {

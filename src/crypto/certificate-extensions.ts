@@ -1,6 +1,7 @@
 /** The certificate extensions that Signet writes and looks at (RFC 5280 §4.2). */
 import { SignetError } from '../errors.ts';
 import {
+  contextTag,
   DER_TAG,
   type DerNode,
   DerReader,
@@ -82,6 +83,28 @@ export function basicConstraints(isAuthority: boolean, pathLength?: number): Cer
     ...(isAuthority && pathLength !== undefined ? [derUnsigned(pathLength)] : []),
   ];
   return { oid: EXTENSION_OID.basicConstraints, critical: true, value: encodeDer(derSequence(...content)) };
+}
+
+/** GeneralName's uniformResourceIdentifier (RFC 5280 §4.2.1.6). */
+const URI_TAG = contextTag(6, 'primitive');
+
+/** @param uri ASCII (IA5String). */
+export function subjectAltNameUri(uri: string): CertificateExtension {
+  const value = encodeDer(derSequence({ tag: URI_TAG, content: Buffer.from(uri, 'ascii') }));
+  return { oid: EXTENSION_OID.subjectAltName, critical: false, value };
+}
+
+/** The URIs among the alternative names of a certificate's subject. @throws {SignetError} INVALID_ARGUMENT */
+export function subjectAltNameUris(extensions: Extensions): readonly string[] {
+  const extension = extensions.get(EXTENSION_OID.subjectAltName);
+  if (extension === undefined) return [];
+  const names = new DerReader(extension.value, SUBJECT).readSequence('subjectAltName');
+  const uris: string[] = [];
+  while (names.peekTag() !== undefined) {
+    const { tag, content } = names.readElement('GeneralName');
+    if (tag === URI_TAG) uris.push(Buffer.from(content).toString('latin1'));
+  }
+  return uris;
 }
 
 /** One Extension (RFC 5280 §4.1); `critical` is left out when false. */

@@ -84,6 +84,11 @@ function workOutPublicKey(object: KeyObject): PublicKey {
   return { algorithm, bytes: algorithm === 'ed25519' ? spki.subarray(ED25519_SPKI_PREFIX.length) : spki };
 }
 
+/** Whether two public keys are the same one. */
+export function publicKeysEqual(a: PublicKey, b: PublicKey): boolean {
+  return a.algorithm === b.algorithm && Buffer.compare(a.bytes, b.bytes) === 0;
+}
+
 function algorithmOfKeyObject(object: KeyObject): KeyAlgorithm | undefined {
   return ({ ec: 'ecdsa', ed25519: 'ed25519', rsa: 'rsa' } as const)[
     object.asymmetricKeyType as 'ec' | 'ed25519' | 'rsa'

@@ -2,7 +2,13 @@
 import { SignetError } from '../errors.ts';
 import type { Certificate } from './certificate.ts';
 import { buildCertificate, type CertificateSigner, randomSerialNumber } from './certificate-builder.ts';
-import { basicConstraints, CODE_SIGNING, extendedKeyUsage, keyUsage } from './certificate-extensions.ts';
+import {
+  basicConstraints,
+  type CertificateExtension,
+  CODE_SIGNING,
+  extendedKeyUsage,
+  keyUsage,
+} from './certificate-extensions.ts';
 import type { CertificateSignatureAlgorithm } from './certificate-signature.ts';
 import { nameFromCommonName } from './distinguished-name.ts';
 import type { PublicKey } from './public-key.ts';
@@ -25,6 +31,8 @@ export interface SelfSignedOptions {
   /** Random by default. */
   readonly serialNumber?: Uint8Array;
   readonly signatureAlgorithm?: CertificateSignatureAlgorithm;
+  /** After Notary's. */
+  readonly moreExtensions?: readonly CertificateExtension[];
 }
 
 /**
@@ -59,7 +67,7 @@ export async function buildSlotCertificate(
 
 async function buildSelfSigned(
   commonName: string,
-  { publicKey, notBefore, serialNumber, signatureAlgorithm }: SelfSignedOptions,
+  { publicKey, notBefore, serialNumber, signatureAlgorithm, moreExtensions = [] }: SelfSignedOptions,
   sign: CertificateSigner,
 ): Promise<Certificate> {
   return buildCertificate(
@@ -69,7 +77,7 @@ async function buildSelfSigned(
       serialNumber: serialNumber ?? randomSerialNumber(),
       notBefore,
       notAfter: new Date(notBefore.getTime() + NOTARY_VALID_DAYS * MS_PER_DAY),
-      extensions: NOTARY_EXTENSIONS,
+      extensions: [...NOTARY_EXTENSIONS, ...moreExtensions],
       ...(signatureAlgorithm === undefined ? {} : { signatureAlgorithm }),
     },
     sign,

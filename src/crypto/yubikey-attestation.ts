@@ -42,8 +42,8 @@ export type PinPolicy = (typeof PIN_POLICIES)[number];
 export type TouchPolicy = (typeof TOUCH_POLICIES)[number];
 export type FormFactor = (typeof FORM_FACTORS)[number];
 
-/** What a YubiKey says about a key in one of its PIV slots. */
-export interface YubiKeyAttestation {
+/** What a certificate says that has the form of an attestation, whoever made it. */
+export interface AttestationClaims {
   readonly publicKey: PublicKey;
   /** Two hex digits, as `9c`; undefined where the certificate's name does not end in one. */
   readonly slot: string | undefined;
@@ -54,11 +54,15 @@ export interface YubiKeyAttestation {
   readonly touchPolicy: TouchPolicy;
   /** Undefined where the firmware leaves it out or names one that is not known here. */
   readonly formFactor: FormFactor | undefined;
+  /** Published weaknesses of such a key; empty is good. */
+  readonly weaknesses: readonly FirmwareWeakness[];
+}
+
+/** What a YubiKey says about a key in one of its PIV slots. */
+export interface YubiKeyAttestation extends AttestationClaims {
   /** Marks that Yubico put into the certificate in slot f9. */
   readonly isFipsCertified: boolean;
   readonly isCspnCertified: boolean;
-  /** Published weaknesses of such a key; empty is good. */
-  readonly weaknesses: readonly FirmwareWeakness[];
   /** As verified: the attestation first, then slot f9, the root last. */
   readonly chain: readonly Certificate[];
 }
@@ -67,6 +71,17 @@ export interface AttestationOptions {
   /** The time at which all certificates must be valid. */
   readonly at: Date;
   readonly authorities: AttestationAuthorities;
+}
+
+/**
+ * Reads an attestation without asking who stands behind it: enough for what a person sees, for nothing that is decided.
+ *
+ * @param der One certificate.
+ * @throws {SignetError} INVALID_ARGUMENT if it is no attestation or malformed; UNSUPPORTED for a key that Notary does not
+ *   sign with
+ */
+export function readYubiKeyAttestation(der: Uint8Array): AttestationClaims {
+  return readClaims(parseCertificate(der));
 }
 
 /**
@@ -94,14 +109,10 @@ export function verifyYubiKeyAttestation(
     : verifyOldChain(leaf, attester, authorities.roots, at);
   if (path[1]?.der !== attester.der) throw untrusted('it is not signed by the key in slot f9');
 
-  const publicKey = certificatePublicKey(leaf);
-  const isBio = claims.formFactor?.endsWith('bio') === true;
   return {
     ...claims,
-    publicKey,
     isFipsCertified: attester.extensions.has(OID.fipsCertified),
     isCspnCertified: attester.extensions.has(OID.cspnCertified),
-    weaknesses: weaknessesOf({ firmware: claims.firmware, algorithm: publicKey.algorithm, isBio }),
     chain: path,
   };
 }
@@ -127,9 +138,7 @@ function untrusted(reason: string): SignetError {
   return new SignetError('INTEGRITY', `the attestation is not trusted: ${reason}`);
 }
 
-type Claims = Pick<YubiKeyAttestation, 'slot' | 'serial' | 'firmware' | 'pinPolicy' | 'touchPolicy' | 'formFactor'>;
-
-function readClaims(leaf: Certificate): Claims {
+function readClaims(leaf: Certificate): AttestationClaims {
   const firmware = octets(leaf, OID.firmware, 'firmware version', 3);
   const policy = octets(leaf, OID.usagePolicy, 'usage policy', 2);
   if (firmware === undefined || policy === undefined) {
@@ -143,14 +152,18 @@ function readClaims(leaf: Certificate): Claims {
   }
   const [major = 0, minor = 0, patch = 0] = firmware;
   const [pin = 0, touch = 0] = policy;
-  const formFactor = octets(leaf, OID.formFactor, 'form factor', 1)?.[0] ?? 0;
+  const formFactor = FORM_FACTORS[((octets(leaf, OID.formFactor, 'form factor', 1)?.[0] ?? 0) & FORM_FACTOR_MASK) - 1];
+  const publicKey = certificatePublicKey(leaf);
+  const isBio = formFactor?.endsWith('bio') === true;
   return {
+    publicKey,
     slot: /^YubiKey PIV Attestation ([0-9a-f]{2})$/.exec(leaf.subject.commonName ?? '')?.[1],
     serial: readSerial(leaf),
     firmware: [major, minor, patch],
     pinPolicy: PIN_POLICIES[pin - 1] ?? malformed('unknown PIN policy'),
     touchPolicy: TOUCH_POLICIES[touch - 1] ?? malformed('unknown touch policy'),
-    formFactor: FORM_FACTORS[(formFactor & FORM_FACTOR_MASK) - 1],
+    formFactor,
+    weaknesses: weaknessesOf({ firmware: [major, minor, patch], algorithm: publicKey.algorithm, isBio }),
   };
 }
 

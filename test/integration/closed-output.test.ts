@@ -32,7 +32,7 @@ describe('signet', () => {
     const args = ['-c', command, bin('signet'), daemon.socket];
     const { ending, stdout, stderr } = await runProgram('sh', args, { env: { PATH } });
     expect({ ending, stderr }).toEqual({ ending: 0, stderr: '' });
-    expect(stdout).toMatch(/^ROLE +GUN +KEY ID +NEEDS +LOCATION\n$/);
+    expect(stdout).toMatch(/^ROLE +GUN +KEY ID +NEEDS +LAST USED +LOCATION\n$/);
   });
 });
 

@@ -365,7 +365,7 @@ describe('postgres in particular', () => {
     for (const [row] of await all()) expect(row).toMatchObject({ name: 'a', more: null });
   });
 
-  it('passes over a server that only reads, if several are named', async () => {
+  it('refuses a server that only reads, if target_session_attrs says so', async () => {
     const { text } = await bed.withTable('postgres');
     const name = /db_\d+/.exec(text)?.[0] ?? '';
     await bed.postgres.run(`ALTER DATABASE ${name} SET default_transaction_read_only = on;`);

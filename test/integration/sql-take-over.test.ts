@@ -434,7 +434,7 @@ describe.each(['mysql', 'postgres', 'sqlite3'] as const)('a start on %s', (kind)
       );
       expect(await refusalOf(database)).toMatchObject({
         msg: expect.stringMatching(/^cannot use the table private_keys: .*the user lacks a right/),
-        hint: 'grant it ALL on the database',
+        hint: 'grant it ALL on private_keys, on PostgreSQL on private_keys_id_seq too; run -migrate as the owner of the table',
       });
     });
 

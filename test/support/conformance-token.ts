@@ -1,11 +1,11 @@
 /** A PKCS#11 token as the conformance suite wants its subjects. */
 
-import type { Pkcs11Backend } from '../../src/backends/pkcs11/pkcs11-backend.ts';
+import type { KeyBackend } from '../../src/backends/backend.ts';
 import type { OpenBackend } from '../conformance/backend.ts';
 
 /** @param pin Of the token. @param end Runs after the backend is closed. */
 export async function openForSuite(
-  open: () => Promise<Pkcs11Backend>,
+  open: () => Promise<KeyBackend>,
   pin: string,
   end: () => Promise<void> = async () => undefined,
 ): Promise<OpenBackend> {

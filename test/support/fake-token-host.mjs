@@ -62,7 +62,7 @@ const misbehaviours = {
 const handlers = {
   load: (id) => {
     const how = misbehaviours[plan().load];
-    return how === undefined ? reply(id, { manufacturer: 'fake', description: '' }) : how(id);
+    return how === undefined ? reply(id, { manufacturer: 'fake', description: '', version: '1.0' }) : how(id);
   },
   tokens: (id) =>
     reply(
@@ -76,6 +76,7 @@ const handlers = {
         flags: 0x400 | CKF_LOGIN_REQUIRED,
         slotDescription: '',
         slotManufacturer: '',
+        firmware: '1.0',
       })),
     ),
   attach: (id) => reply(id, { ...state(), mechanisms: MECHANISMS }),

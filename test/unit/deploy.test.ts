@@ -38,9 +38,13 @@ describe('compose.yaml', () => {
   });
 
   it('holds no password', async () => {
-    const text = await read('compose.yaml');
-    expect(text).toMatch(/\$\{MYSQL_PASSWORD:\?/);
-    expect(text).toMatch(/\$\{SIGNER_PASSPHRASE:\?/);
+    const { services } = parse(await read('compose.yaml')) as { services: Record<string, Service> };
+    const settings = Object.values(services).flatMap(({ environment = {} }) => Object.entries(environment));
+    const secrets = settings.filter(([name]) => /PASSWORD$|ALIAS1$|DB_URL$/.test(name) && !name.includes('RANDOM'));
+    expect(secrets).toHaveLength(5);
+    for (const [name, value] of secrets) {
+      expect(value, name).toMatch(/^(?:signer:)?\$\{(?:MYSQL_PASSWORD|SIGNER_PASSPHRASE)(?::\?[^}]*)?\}(?:@.*)?$/);
+    }
   });
 });
 

@@ -1,7 +1,7 @@
 /** The parts of an X.509 certificate that PKCS#11 wants beside it. */
 import { X509Certificate } from 'node:crypto';
 import { contextTag, DER_TAG, DerReader, encodeDer } from '../../crypto/der.ts';
-import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
+import { type PublicKey, publicKeyOf, publicKeysEqual } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
 import type { CertificateParts } from './host-certificates.ts';
 
@@ -19,7 +19,7 @@ export function certificateParts(der: Uint8Array, key: PublicKey): CertificatePa
   } catch (cause) {
     throw new SignetError('INVALID_ARGUMENT', 'not an X.509 certificate of a key that is supported', { cause });
   }
-  if (certified.algorithm !== key.algorithm || !Buffer.from(certified.bytes).equals(key.bytes)) {
+  if (!publicKeysEqual(certified, key)) {
     throw new SignetError('INVALID_ARGUMENT', 'the certificate is for another key');
   }
   const certificate = new DerReader(der, SUBJECT);

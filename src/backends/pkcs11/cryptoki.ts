@@ -98,8 +98,12 @@ export class Cryptoki {
   }
 
   libraryFacts(): LibraryFacts {
-    const { manufacturerID, libraryDescription } = this.#module.C_GetInfo();
-    return { manufacturer: trim(manufacturerID), description: trim(libraryDescription) };
+    const { manufacturerID, libraryDescription, libraryVersion } = this.#module.C_GetInfo();
+    return {
+      manufacturer: trim(manufacturerID),
+      description: trim(libraryDescription),
+      version: versionText(libraryVersion),
+    };
   }
 
   /** Of the mechanisms that we use, those that the token has. */
@@ -138,6 +142,7 @@ export class Cryptoki {
       flags: token.flags >>> 0,
       slotDescription: trim(info.slotDescription),
       slotManufacturer: trim(info.manufacturerID),
+      firmware: versionText(token.firmwareVersion),
     };
   }
 
@@ -200,9 +205,12 @@ export class Cryptoki {
     }
   }
 
-  /** @throws {SignetError} UNSUPPORTED for a token with more objects than we look at */
-  find(session: Handle, objectClass: (typeof CKO)[keyof typeof CKO], more: Template = []): Handle[] {
-    this.#module.C_FindObjectsInit(session, toNative([[CKA.CLASS, objectClass], [CKA.TOKEN, true], ...more]));
+  /**
+   * @param isStored False for what the module only shows.
+   * @throws {SignetError} UNSUPPORTED for a token with more objects than we look at
+   */
+  find(session: Handle, objectClass: (typeof CKO)[keyof typeof CKO], more: Template = [], isStored = true): Handle[] {
+    this.#module.C_FindObjectsInit(session, toNative([[CKA.CLASS, objectClass], [CKA.TOKEN, isStored], ...more]));
     try {
       const found: Handle[] = [];
       for (;;) {
@@ -294,6 +302,10 @@ function bufferOf(value: unknown): Buffer | undefined {
 
 function textOf(pin: Uint8Array): string {
   return Buffer.from(pin.buffer, pin.byteOffset, pin.byteLength).toString('utf8');
+}
+
+function versionText({ major, minor }: Pkcs11Js.Version): string {
+  return `${major}.${minor}`;
 }
 
 /** CK_SLOT_ID, as the machine writes it. */

@@ -2,9 +2,12 @@
 import type { Secret } from '../../crypto/secret.ts';
 import type { KeyInfo, KeyRequest, SignContext } from '../backend.ts';
 import type { ExtraAttribute, KeyFacts } from './host-protocol.ts';
-import type { AttachedToken } from './token-connection.ts';
+import type { AttachedToken, TokenConnection } from './token-connection.ts';
+import type { TokenLogin } from './token-login.ts';
 
 export interface TokenHooks {
+  /** Reads what `describe` needs, after each listing of the token's keys. @throws {SignetError} */
+  prepare?(token: AttachedToken, keys: readonly KeyFacts[]): Promise<void>;
   /** Completes what the token tells about a key: role and GUN, slot, policies. @returns Undefined: not a key to use. */
   describe?(info: KeyInfo, facts: KeyFacts): KeyInfo | undefined;
   /** PIN tries that are left, found out without spending one. */
@@ -14,7 +17,7 @@ export interface TokenHooks {
    *
    * @throws {SignetError} PIN_REQUIRED
    */
-  writerPin?(context: SignContext): Promise<Secret>;
+  writerPin?(context: SignContext, access: TokenAccess): Promise<Secret>;
   /**
    * Where a new key goes and how it is guarded. Without it, `KeyRequest.device` is refused.
    *
@@ -23,6 +26,12 @@ export interface TokenHooks {
   place?(request: KeyRequest, token: AttachedToken): Promise<KeyPlace>;
   /** Where an imported key goes; undefined: its CKA_ID is Notary's key ID. */
   importPlace?(token: AttachedToken): Promise<Uint8Array>;
+}
+
+/** The way to the token, for hooks that ask it. */
+export interface TokenAccess {
+  readonly connection: TokenConnection;
+  readonly login: TokenLogin;
 }
 
 export interface KeyPlace {

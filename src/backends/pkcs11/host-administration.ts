@@ -5,14 +5,15 @@ import type { Cryptoki, Handle } from './cryptoki.ts';
 import type { TokenFacts } from './host-protocol.ts';
 import type { TokenSession } from './token-session.ts';
 
-/** Changes the PIN of the user or of the security officer. One try of the old one. */
-export function changePin(session: TokenSession, user: 'user' | 'so', oldPin: Buffer, newPin: Buffer): void {
+/** Changes the PIN of the user or of the security officer, or what PIV's PUK may change. One try of the old one. */
+export function changePin(session: TokenSession, user: 'user' | 'so' | 'puk', oldPin: Buffer, newPin: Buffer): void {
   const { cryptoki } = session;
   const set = (handle: Handle) => {
     try {
       cryptoki.setPin(handle, oldPin, newPin);
     } catch (error) {
-      throw session.pinFailure(error, 'changing the PIN', user);
+      // The token's flags say nothing about a PUK.
+      throw user === 'puk' ? error : session.pinFailure(error, 'changing the PIN', user);
     }
   };
   if (user === 'so') session.asSecurityOfficer(oldPin, set);

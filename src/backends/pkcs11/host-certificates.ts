@@ -12,19 +12,24 @@ export interface CertificateParts {
 }
 
 /** @returns The first one; undefined if there is none. */
-export function readCertificate(session: TokenSession, id: Buffer): Buffer | undefined {
-  const [certificate] = findCertificates(session, id);
+export function readCertificate(
+  session: TokenSession,
+  id: Buffer,
+  which: 'stored' | 'attestation',
+): Buffer | undefined {
+  const [certificate] = session.find(CKO.CERTIFICATE, [[CKA.ID, id]], which === 'stored');
   return certificate === undefined ? undefined : session.read(certificate, CKA.VALUE);
 }
 
 /** Puts a certificate in the place of those that the key has. The new one is there before the old ones go. */
 export function writeCertificate(session: TokenSession, id: Buffer, label: Buffer, parts: CertificateParts): void {
-  const old = findCertificates(session, id);
+  // A place has one certificate: the new one is in it.
+  const old = session.profile.ckaId === 'place' ? [] : findCertificates(session, id);
   session.cryptoki.create(session.handle, [
     [CKA.CLASS, CKO.CERTIFICATE],
     [CKA.CERTIFICATE_TYPE, CKC_X_509],
     [CKA.TOKEN, true],
-    [CKA.PRIVATE, false],
+    ...(session.profile.refusedAtImport.includes('PRIVATE') ? [] : [[CKA.PRIVATE, false] as const]),
     [CKA.ID, id],
     [CKA.LABEL, label],
     [CKA.SUBJECT, parts.subject],

@@ -28,6 +28,7 @@ const NAMES = {
   certificate: 'reading a certificate',
   putCertificate: 'storing a certificate',
   removeCertificate: 'removing a certificate',
+  checkWriter: 'a login to write',
   changePin: 'changing the PIN',
   setUserPin: 'setting the PIN',
 } as const satisfies Record<TokenRequest['op'], string>;
@@ -60,10 +61,10 @@ function perform(token: HostToken, request: TokenRequest, blob: Buffer): HostRes
       return { value: token.relabel(request, Buffer.from(request.label, 'base64')) };
     case 'sign': {
       const pin = request.pinBytes === 0 ? undefined : blob.subarray(0, request.pinBytes);
-      return { blob: token.sign(request, request.scheme, blob.subarray(request.pinBytes), pin) };
+      return { blob: token.sign(request, request, blob.subarray(request.pinBytes), pin) };
     }
     case 'certificate': {
-      const certificate = readCertificate(session, Buffer.from(request.ckaId, 'hex'));
+      const certificate = readCertificate(session, Buffer.from(request.ckaId, 'hex'), request.which);
       return certificate === undefined ? { value: false } : { value: true, blob: certificate };
     }
     case 'putCertificate': {
@@ -79,6 +80,9 @@ function perform(token: HostToken, request: TokenRequest, blob: Buffer): HostRes
       const id = Buffer.from(request.ckaId, 'hex');
       return { value: session.asWriter(writer(blob), () => removeCertificates(session, id)) };
     }
+    case 'checkWriter':
+      session.asSecurityOfficer(blob, () => undefined);
+      return {};
     case 'changePin': {
       const [oldPin = EMPTY, newPin = EMPTY] = splitParts(blob);
       changePin(session, request.user, oldPin, newPin);

@@ -30,6 +30,8 @@ export interface TokenFacts {
   readonly flags: number;
   readonly slotDescription: string;
   readonly slotManufacturer: string;
+  /** `major.minor` of CK_VERSION, in numbers that each module has its own way with. */
+  readonly firmware: string;
 }
 
 /** A public key object; byte strings in base64. */
@@ -99,14 +101,25 @@ export type HostRequest =
   | ({ readonly op: 'remove' } & KeyName)
   | ({ readonly op: 'relabel'; readonly label: string } & KeyName)
   /** blob: the PIN, where the key wants it for each signature, and what the mechanism signs; just one after the other. */
-  | ({ readonly op: 'sign'; readonly scheme: SignScheme; readonly pinBytes: number } & KeyName)
-  | { readonly op: 'certificate'; readonly ckaId: string }
+  | ({
+      readonly op: 'sign';
+      readonly scheme: SignScheme;
+      readonly pinBytes: number;
+      /** Whether the key is known to want no touch. */
+      readonly isTouchless: boolean;
+      /** Whether the key is known to want no PIN beside the login, whatever the module says. */
+      readonly isPinless: boolean;
+    } & KeyName)
+  /** attestation: the one that the module shows beside the key's own, which is not stored on the token. */
+  | { readonly op: 'certificate'; readonly ckaId: string; readonly which: 'stored' | 'attestation' }
   /** blob: the security officer's PIN, certificate, subject, issuer, serial number. */
   | { readonly op: 'putCertificate'; readonly ckaId: string; readonly label: string }
   /** blob: the security officer's PIN. */
   | { readonly op: 'removeCertificate'; readonly ckaId: string }
-  /** blob: the old and the new PIN. */
-  | { readonly op: 'changePin'; readonly user: 'user' | 'so' }
+  /** Whether the security officer's PIN is right. blob: that PIN. */
+  | { readonly op: 'checkWriter' }
+  /** puk: as the module wants PIV's PUK to be said. blob: the old and the new PIN. */
+  | { readonly op: 'changePin'; readonly user: 'user' | 'so' | 'puk' }
   /** blob: the security officer's PIN and the new user's PIN. */
   | { readonly op: 'setUserPin' }
   | { readonly op: 'cancel'; readonly id: number };
@@ -238,8 +251,8 @@ export function parseReply(header: Frame['header']): HostReply {
 /** The answers, checked. Each throws INTERNAL for anything else. */
 export const ANSWERS = {
   library: (value: unknown): LibraryFacts => {
-    const { manufacturer, description } = record(value);
-    return { manufacturer: text(manufacturer), description: text(description) };
+    const { manufacturer, description, version } = record(value);
+    return { manufacturer: text(manufacturer), description: text(description), version: text(version) };
   },
   tokens: (value: unknown): HostAnswers['tokens'] => list(value, MAX_SLOTS).map(tokenFacts),
   attached: (value: unknown): AttachedFacts => ({
@@ -270,6 +283,7 @@ function tokenFacts(value: unknown): TokenFacts {
     flags: count(facts['flags']),
     slotDescription: text(facts['slotDescription']),
     slotManufacturer: text(facts['slotManufacturer']),
+    firmware: text(facts['firmware']),
   };
 }
 

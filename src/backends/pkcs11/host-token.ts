@@ -5,7 +5,7 @@ import { SignetError } from '../../errors.ts';
 import { ckrOf } from './ckr.ts';
 import { CKA, CKF_TOKEN, CKK, CKO, CKR } from './constants.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
-import type { HostRequest, KeyFacts, KeyName, SignScheme, TokenFacts } from './host-protocol.ts';
+import type { HostRequest, KeyFacts, KeyName, TokenFacts } from './host-protocol.ts';
 import { generationOf } from './key-kinds.ts';
 import { keyClass, privateTemplate, privateValues, publicTemplate, publicValues } from './key-templates.ts';
 import type { ModuleProfile } from './profile.ts';
@@ -15,6 +15,7 @@ import { TokenLost, TokenSession } from './token-session.ts';
 /** Long enough for any digest, shorter than what makes modules fail in ways of their own. */
 const MAX_DIGEST_BYTES = 66;
 
+type Signing = Extract<HostRequest, { op: 'sign' }>;
 type Generation = Extract<HostRequest, { op: 'generate' }>;
 
 interface PrivateKey {
@@ -109,6 +110,7 @@ export class HostToken {
     const name = { id: Buffer.from(key.ckaId, 'base64'), label: Buffer.from(key.label, 'base64') };
     const numbers = publicValues(key);
     const { cryptoki, handle, profile } = this.session;
+    const refused = new Set<number>(profile.refusedAtImport.map((attribute) => CKA[attribute]));
     return this.session.asWriter(soPin, () => {
       const publicKey = profile.importsPublicHalf
         ? cryptoki.create(handle, [
@@ -120,8 +122,9 @@ export class HostToken {
       try {
         const privateKey = cryptoki.create(handle, [
           ...keyClass(CKO.PRIVATE_KEY, key.keyType),
-          ...numbers.filter(([type]) => type !== CKA.EC_POINT),
-          ...privateValues(key.keyType, parts),
+          ...[...numbers, ...privateValues(key.keyType, parts)].filter(
+            ([type]) => type !== CKA.EC_POINT && !refused.has(type),
+          ),
           ...privateTemplate(name, profile.refusedAtImport),
         ]);
         return publicKey === undefined ? { ...key, hasPrivate: true } : this.#pairFacts(publicKey, privateKey);
@@ -167,13 +170,18 @@ export class HostToken {
   }
 
   /** @param pin Of keys that want it for each signature. @returns A view that the next signature overwrites. */
-  sign(name: KeyName, scheme: SignScheme, data: Buffer, pin: Uint8Array | undefined): Buffer {
+  sign(
+    name: KeyName,
+    { scheme, isTouchless, isPinless }: Pick<Signing, 'scheme' | 'isTouchless' | 'isPinless'>,
+    data: Buffer,
+    pin: Uint8Array | undefined,
+  ): Buffer {
     if (scheme === 'ecdsa' && (data.length === 0 || data.length > MAX_DIGEST_BYTES)) {
       throw new SignetError('INVALID_ARGUMENT', `no digest has ${data.length} bytes`);
     }
     for (let attempt = 0; ; attempt++) {
       const key = this.#privateKey(name);
-      if (key.wantsPin && pin === undefined) {
+      if (key.wantsPin && !isPinless && pin === undefined) {
         throw new SignetError(
           'PIN_REQUIRED',
           `key ${name.keyId} on ${this.session.name} wants the PIN for each signature`,
@@ -185,7 +193,7 @@ export class HostToken {
         this.#privateKeys.delete(name.ckaId);
         const ckr = ckrOf(error);
         const isStale = ckr === CKR.OBJECT_HANDLE_INVALID || ckr === CKR.KEY_HANDLE_INVALID;
-        if (ckr === CKR.USER_NOT_LOGGED_IN) throw this.#notAllowed(error);
+        if (ckr === CKR.USER_NOT_LOGGED_IN) throw this.#notAllowed(error, isTouchless);
         if (pin !== undefined && !isStale) {
           this.session.renew(); // the operation is still open
           throw isAboutPin(ckr) ? this.session.pinFailure(error, 'signing') : error;
@@ -218,10 +226,14 @@ export class HostToken {
   }
 
   /** "Not logged in" from a token that is: it waited for a touch (YubiKey), or somebody else ended the login. */
-  #notAllowed(error: unknown): unknown {
+  #notAllowed(error: unknown, isTouchless: boolean): unknown {
     const { session } = this;
     session.renew(); // the operation may still be open
     if (!session.profile.hasTouch || !session.isLoggedIn) return error;
+    if (isTouchless) {
+      session.logout(); // another program selected the card's application, which the module does not know
+      return error;
+    }
     return new SignetError('TOUCH_TIMEOUT', `${session.name} was not touched in time (CKR_USER_NOT_LOGGED_IN)`, {
       hint: 'touch it when it blinks',
       cause: error,

@@ -30,6 +30,7 @@ export interface KeyRecord {
 
 export interface KeyIndexOptions {
   readonly onUnreadable: (what: string, error: SignetError) => void;
+  readonly prepare?: TokenHooks['prepare'];
   readonly describe?: TokenHooks['describe'];
 }
 
@@ -138,7 +139,10 @@ export class KeyIndex {
     const startedAt = performance.now();
     const ifChanged = onlyChanges && attached === this.#source;
     const { value: keys } = await attached.host.request({ op: 'keys', ifChanged }, { parse: ANSWERS.keys });
-    if (keys !== undefined) this.#records = await this.#recordsOf(keys, attached);
+    if (keys !== undefined) {
+      await this.#options.prepare?.(attached, keys);
+      this.#records = await this.#recordsOf(keys, attached);
+    }
     this.#source = attached;
     this.#readAt = performance.now();
     this.#readingMs = this.#readAt - startedAt;
@@ -179,12 +183,15 @@ export class KeyIndex {
     const info = describe === undefined ? told : describe(told, facts);
     if (info === undefined) return undefined;
     const ckaId = Buffer.from(facts.ckaId, 'base64').toString('hex');
+    // Modules may go by the slot, not by the policy that the key was made with.
+    const pinPolicy = info.device?.pinPolicy;
+    const wantsPin = pinPolicy === undefined ? alwaysAuthenticate : pinPolicy === 'always';
     let made: KeyObject | undefined;
     const verifier = () => {
       made ??= toKeyObject(publicKey);
       return made;
     };
-    return { info, publicKey, verifier, ckaId, alwaysAuthenticate };
+    return { info, publicKey, verifier, ckaId, alwaysAuthenticate: wantsPin };
   }
 
   /** Once for each object, not at each reading. */

@@ -23,7 +23,7 @@ import { ANSWERS } from './host-protocol.ts';
 import type { KeyIndex, KeyRecord } from './key-index.ts';
 import { algorithmsOf, canMake, canSign, kindOf } from './key-kinds.ts';
 import { formatLabel } from './label.ts';
-import { attributesOfPublicKey } from './public-object.ts';
+import { encodePublicKey } from './public-object.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
 import type { TokenLogin } from './token-login.ts';
 
@@ -69,7 +69,7 @@ export class KeyWriter {
       if (this.#index.get(keyId) !== undefined) throw new SignetError('KEY_EXISTS', `key ${keyId} exists on the token`);
       const ckaId = (await this.#hooks.importPlace?.(attached)) ?? Buffer.from(keyId, 'hex');
       throwIfCancelled(context);
-      const key = { ckaId: Buffer.from(ckaId).toString('base64'), label, ...encodeAttributes(publicKey) };
+      const key = { ckaId: Buffer.from(ckaId).toString('base64'), label, ...encodePublicKey(publicKey) };
       const { parts } = privateKeyParts(object);
       const blob = joinParts([access.soPin, ...parts]);
       try {
@@ -125,7 +125,7 @@ export class KeyWriter {
       await this.#attach();
       const { value, blob } = await this.#connection.request(
         context,
-        { op: 'certificate', ckaId },
+        { op: 'certificate', ckaId, which: 'stored' },
         { parse: ANSWERS.found },
       );
       return value ? blob : undefined;
@@ -200,7 +200,7 @@ export class KeyWriter {
       (await this.#login.login(context, wantedFor))?.dispose();
       return { soPin: new Uint8Array(0), [Symbol.dispose]: () => undefined };
     }
-    const pin = await this.#hooks.writerPin?.(context);
+    const pin = await this.#hooks.writerPin?.(context, { connection: this.#connection, login: this.#login });
     if (pin === undefined) throw new SignetError('PIN_REQUIRED', `${this.#connection.name} needs its SO PIN`);
     return {
       soPin: pin.bytes(),
@@ -219,17 +219,4 @@ interface WriteAccess extends Disposable {
 
 function withPublicKey({ info, publicKey }: KeyRecord): KeyInfo & { readonly publicKey: PublicKey } {
   return { ...info, publicKey };
-}
-
-function encodeAttributes(key: PublicKey) {
-  const { keyType, ecParams, ecPoint, modulus, publicExponent } = attributesOfPublicKey(key);
-  const base64 = (bytes: Uint8Array | undefined) =>
-    bytes === undefined ? undefined : Buffer.from(bytes).toString('base64');
-  return {
-    keyType,
-    ecParams: base64(ecParams),
-    ecPoint: base64(ecPoint),
-    modulus: base64(modulus),
-    publicExponent: base64(publicExponent),
-  };
 }

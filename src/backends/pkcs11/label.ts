@@ -22,13 +22,18 @@ export function formatLabel({ role, gun }: Owner): Buffer {
   throw new SignetError('INVALID_ARGUMENT', `role and GUN do not fit into a label of ${MAX_LABEL_BYTES} bytes`);
 }
 
+/** Whether a text has the form of a label of ours. */
+export function isLabel(text: string): boolean {
+  return text.startsWith(PREFIX);
+}
+
 /** @returns Empty role and GUN for a label that is not ours, damaged or too long. */
 export function parseLabel(label: Uint8Array): Owner {
   const none = { role: '', gun: '' };
   if (label.byteLength > MAX_LABEL_BYTES) return none;
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(label);
-    if (!text.startsWith(PREFIX)) return none;
+    if (!isLabel(text)) return none;
     const [role, gun, ...rest] = text.slice(PREFIX.length).split(':');
     if (role === undefined || gun === undefined || rest.length > 0) return none;
     return { role: decodeURIComponent(role), gun: decodeURIComponent(gun) };

@@ -70,7 +70,7 @@ export function readInventory(path: string): ModuleInventory {
     description,
     libraryVersion: versionOf(module.libraryVersion),
     cryptokiVersion: versionOf(module.cryptokiVersion),
-    profile: profileOf({ manufacturer, description }).name,
+    profile: profileOf({ manufacturer }).name,
     ...readSlots(graphene, module),
   };
 }

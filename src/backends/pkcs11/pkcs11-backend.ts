@@ -97,7 +97,11 @@ export class Pkcs11Backend implements KeyBackend {
     this.login = new TokenLogin(this.connection, { ...options, backendName, pinTriesLeft });
     this.token = new Pkcs11TokenManager(this.connection, this.login, backendName);
     const { onUnreadable } = options;
-    this.#index = new KeyIndex(this.connection, { onUnreadable, ...(hooks.describe && { describe: hooks.describe }) });
+    this.#index = new KeyIndex(this.connection, {
+      onUnreadable,
+      ...(hooks.prepare && { prepare: hooks.prepare }),
+      ...(hooks.describe && { describe: hooks.describe }),
+    });
     this.#idle = new IdleTimer(options.idleReleaseMs, () => this.#releaseIfIdle());
     this.#writer = new KeyWriter({
       connection: this.connection,
@@ -137,6 +141,28 @@ export class Pkcs11Backend implements KeyBackend {
   /** The token host's process, for operators and tests; undefined while there is none. */
   get hostPid(): number | undefined {
     return this.connection.attached?.host.pid;
+  }
+
+  /** Reads all keys of the token anew. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
+  async refresh(): Promise<void> {
+    await this.#use();
+    await this.#index.refresh();
+  }
+
+  /**
+   * Notices whether the token is there and which keys it has. Takes nothing back from other programs, disturbs no operation.
+   *
+   * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE
+   */
+  async look(): Promise<void> {
+    const { attached, isBusy, isReleased } = this.connection;
+    if (isReleased || (attached !== undefined && isBusy)) return;
+    try {
+      await this.#index.refreshIfDue();
+    } catch (error) {
+      this.#forgetIfGone(error);
+      throw error;
+    }
   }
 
   get generator(): KeyGenerator {
@@ -209,7 +235,7 @@ export class Pkcs11Backend implements KeyBackend {
           this.#pinTurn(() => this.#signWithPin(record, prepared, context, given)),
           context.signal,
         )
-      : await this.#signOnToken(record, prepared, context, undefined);
+      : await this.#signLoggedIn(record, prepared, context);
     if (await isValidSignature(record, input, signature)) return signature;
     this.#index.expire();
     throw new SignetError('INTEGRITY', `${this.location} answered a signature that is not by key ${keyId}`, {
@@ -222,6 +248,17 @@ export class Pkcs11Backend implements KeyBackend {
     this.#idle.stop();
     this.login.forget();
     await this.connection[Symbol.asyncDispose]();
+  }
+
+  /** Once more after another login, if the one that was there has ended: other programs can end it. */
+  async #signLoggedIn(record: KeyRecord, input: PreparedInput, context: SignContext): Promise<Uint8Array> {
+    try {
+      return await this.#signOnToken(record, input, context, undefined);
+    } catch (error) {
+      if (!(error instanceof SignetError) || error.code !== 'PIN_REQUIRED') throw error;
+      (await this.login.login(context, record.info))?.dispose();
+      return await this.#signOnToken(record, input, context, undefined);
+    }
   }
 
   /** One at a time: the PIN is there when the signature begins, and its outcome known before the next one. */
@@ -250,7 +287,10 @@ export class Pkcs11Backend implements KeyBackend {
     blob.set(pinBytes);
     blob.set(data, pinBytes.byteLength);
     const { keyId } = info;
-    const request: HostRequest = { op: 'sign', keyId, ckaId, scheme, pinBytes: pinBytes.byteLength };
+    const isTouchless = info.device?.touchPolicy === 'never';
+    const isPinless = record.alwaysAuthenticate === false;
+    const wants = { pinBytes: pinBytes.byteLength, isTouchless, isPinless };
+    const request: HostRequest = { op: 'sign', keyId, ckaId, scheme, ...wants };
     let touchNotice: Disposable | undefined;
     const onStart = () => {
       const identity = this.connection.attached && this.login.identityOf(this.connection.attached);
@@ -287,7 +327,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   async #check(): Promise<void> {
-    await this.#index.refreshIfDue();
+    await this.look();
     // The file may have been corrected; a PIN that was refused is not tried (pin-memory.ts).
     if (this.login.problem !== undefined) await this.login.login(undefined).catch(() => undefined);
   }
@@ -309,9 +349,14 @@ export class Pkcs11Backend implements KeyBackend {
     return await this.#record(keyId);
   }
 
+  /** The PIN that a person gave goes with the token. */
+  #forgetIfGone(error: unknown): void {
+    if (error instanceof SignetError && error.code === 'TOKEN_NOT_PRESENT') this.login.forget();
+  }
+
   #noteFailure(keyId: KeyId, error: unknown): void {
     if (!(error instanceof SignetError)) return;
     if (error.code === 'KEY_NOT_FOUND') this.#index.delete(keyId);
-    if (error.code === 'TOKEN_NOT_PRESENT') this.login.forget();
+    this.#forgetIfGone(error);
   }
 }

@@ -15,7 +15,10 @@ export type OptionalAttribute =
   | 'DECRYPT'
   | 'UNWRAP'
   | 'DERIVE'
-  | 'LABEL';
+  | 'LABEL'
+  /** Of RSA keys that are imported. */
+  | 'MODULUS'
+  | 'PRIVATE_EXPONENT';
 
 export interface ModuleProfile {
   /** As in docs/tokens.md. */
@@ -50,6 +53,10 @@ export interface ModuleProfile {
   readonly wantsParameters: boolean;
   /** Whether the module leaves things behind in its device if it ends without C_Finalize. */
   readonly wantsFinalize: boolean;
+  /** How long after a device error the module may still list a token that was pulled out, milliseconds. */
+  readonly listsPulledForMs: number;
+  /** Whether objects that were written are wrong, or crash the module, until all sessions are closed and opened again. */
+  readonly reopensAfterWriting: boolean;
 }
 
 export const GENERIC: ModuleProfile = {
@@ -69,12 +76,16 @@ export const GENERIC: ModuleProfile = {
   maxSessions: undefined,
   wantsParameters: false,
   wantsFinalize: false,
+  listsPulledForMs: 0,
+  reopensAfterWriting: false,
 };
 
 /** What a module says about itself (CK_INFO, trimmed). */
 export interface LibraryFacts {
   readonly manufacturer: string;
   readonly description: string;
+  /** `major.minor` of CK_VERSION. */
+  readonly version: string;
 }
 
 interface ProfileRow extends ModuleProfile {
@@ -134,17 +145,19 @@ const ROWS: readonly ProfileRow[] = [
   {
     ...GENERIC,
     name: 'ykcs11',
-    file: /^libykcs11\.so/,
+    file: /^libykcs11(\.2)?\.(so|dylib)/,
     manufacturer: /^Yubico/,
     ckaId: 'place',
     keepsLabels: false,
     refusedAtGeneration: ['EXTRACTABLE'],
-    refusedAtImport: ['PRIVATE', 'EXTRACTABLE', 'SIGN', 'DECRYPT', 'UNWRAP'],
+    refusedAtImport: ['PRIVATE', 'EXTRACTABLE', 'SIGN', 'DECRYPT', 'UNWRAP', 'MODULUS', 'PRIVATE_EXPONENT'],
     imports: ['ecdsa', 'rsa'],
     importsPublicHalf: false,
     writesAs: 'so',
     locksAfter: '3 unless set otherwise',
     hasTouch: true,
+    listsPulledForMs: 600, // readers without interrupts are polled by pcscd each 400 ms
+    reopensAfterWriting: true,
     maxSessions: 16,
   },
 ];
@@ -158,6 +171,6 @@ export function profileOfFile(modulePath: string): ModuleProfile {
 }
 
 /** By what the module says, which holds for copies and links under any name. */
-export function profileOf({ manufacturer }: LibraryFacts): ModuleProfile {
+export function profileOf({ manufacturer }: Pick<LibraryFacts, 'manufacturer'>): ModuleProfile {
   return ROWS.find((row) => row.manufacturer.test(manufacturer)) ?? GENERIC;
 }

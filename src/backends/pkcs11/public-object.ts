@@ -73,6 +73,20 @@ export function decodeAttributes(facts: Omit<KeyFacts, 'hasPrivate' | 'ckaId' | 
   };
 }
 
+/** The same as they cross the protocol, in base64. */
+export function encodePublicKey(key: PublicKey): Omit<KeyFacts, 'hasPrivate' | 'ckaId' | 'label'> {
+  const { keyType, ecParams, ecPoint, modulus, publicExponent } = attributesOfPublicKey(key);
+  const base64 = (bytes: Uint8Array | undefined) =>
+    bytes === undefined ? undefined : Buffer.from(bytes).toString('base64');
+  return {
+    keyType,
+    ecParams: base64(ecParams),
+    ecPoint: base64(ecPoint),
+    modulus: base64(modulus),
+    publicExponent: base64(publicExponent),
+  };
+}
+
 /** The attributes to store a public key with. EC_POINT is wrapped in an OCTET STRING, as PKCS#11 v2.40 §2.3.3 has it. */
 export function attributesOfPublicKey(key: PublicKey): PublicAttributes {
   switch (key.algorithm) {

@@ -19,6 +19,8 @@ import { formatPkcs11Uri, type Pkcs11Uri } from './uri.ts';
 export interface TokenConnectionOptions extends Pick<TokenHostOptions, 'operationTimeoutMs' | 'env' | 'entry'> {
   /** Which token; `modulePath` is set and absolute. */
   readonly uri: Pkcs11Uri & { readonly modulePath: string };
+  /** How people know the token; undefined: its URI without the PIN source. */
+  readonly name?: string | undefined;
   /** For modules that want parameters at C_Initialize. */
   readonly libraryParameters?: string | undefined;
   /** Instead of the one that the table has for the module. */
@@ -40,6 +42,7 @@ export interface AttachedToken {
   readonly host: TokenHost;
   readonly facts: TokenFacts;
   readonly profile: ModuleProfile;
+  readonly library: LibraryFacts;
   readonly mechanisms: AttachedFacts['mechanisms'];
   state: TokenState;
 }
@@ -85,7 +88,7 @@ export class TokenConnection implements AsyncDisposable {
   /** The token as configured, without its PIN source. */
   get name(): string {
     const { pinSource: _, modulePath: __, ...token } = this.#options.uri;
-    return formatPkcs11Uri(token);
+    return this.#options.name ?? formatPkcs11Uri(token);
   }
 
   /** Undefined while there is none; that of a further host while the first one cannot work. */
@@ -215,11 +218,12 @@ export class TokenConnection implements AsyncDisposable {
       const host = await this.#liveHost();
       const facts = await this.#findToken(host, 'initialised');
       const { slotId, serial, label } = facts;
-      const profile = this.#options.profile ?? profileOf(this.#library ?? NO_FACTS);
+      const library = this.#library ?? NO_FACTS;
+      const profile = this.#options.profile ?? profileOf(library);
       const attach = { op: 'attach', slotId, serial, label, profile } as const;
       const { value } = await host.request(attach, { parse: ANSWERS.attached });
       const { mechanisms, ...state } = value;
-      const attached: AttachedToken = { host, facts, profile, mechanisms, state };
+      const attached: AttachedToken = { host, facts, profile, library, mechanisms, state };
       host.serve({
         requests: this.#requests,
         isOpen: () => isOpen(attached),
@@ -281,7 +285,7 @@ export class TokenConnection implements AsyncDisposable {
       const [match, ...others] = which === 'initialised' || initialised.length > 0 ? initialised : blank;
       if (others.length > 0) {
         throw new SignetError('CONFIGURATION', `${others.length + 1} tokens match ${this.name}`, {
-          hint: 'add token= or serial= to the URI',
+          hint: this.#options.name === undefined ? 'add token= or serial= to the URI' : 'add serial= to the URI',
         });
       }
       if (match !== undefined) return match;
@@ -292,7 +296,7 @@ export class TokenConnection implements AsyncDisposable {
   }
 }
 
-const NO_FACTS: LibraryFacts = { manufacturer: '', description: '' };
+const NO_FACTS: LibraryFacts = { manufacturer: '', description: '', version: '' };
 
 function isGone({ cancelled }: SignContext): boolean {
   return cancelled ?? false;

@@ -4,11 +4,15 @@
  */
 import { SignetError } from '../../errors.ts';
 import { ckrName, ckrOf, fromPkcs11Error } from './ckr.ts';
-import { CKF_TOKEN, CKU } from './constants.ts';
+import { CKF_TOKEN, CKR, CKU } from './constants.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
 import type { TokenFacts, TokenState } from './host-protocol.ts';
 import type { ModuleProfile } from './profile.ts';
 import type { Template } from './template.ts';
+
+/** Between two looks at a token that may be leaving. */
+const PAUSE_MS = 50;
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 /** The token went away: the process that finds out is of no more use. */
 export class TokenLost extends SignetError {}
@@ -21,7 +25,7 @@ export class TokenSession {
   readonly #slot: Handle;
   readonly #facts: TokenFacts;
   /** Holds the login: modules log out when the last session closes. */
-  readonly #anchor: Handle;
+  #anchor: Handle;
   #session: Handle;
   /** Counts what makes handles of objects worthless: logins, new sessions. */
   #epoch = 0;
@@ -52,8 +56,7 @@ export class TokenSession {
     } catch (error) {
       const normal = fromPkcs11Error(error, `${what} on ${this.name} failed`);
       if (isExpected(normal)) throw normal;
-      if (!this.#isThere()) throw this.#lost(error);
-      this.renew();
+      if (!this.#staysThere(ckrOf(error)) || !this.#isUsable()) throw this.#lost(error);
       throw normal;
     }
   }
@@ -95,7 +98,11 @@ export class TokenSession {
 
   /** As whoever may write to this token. @param soPin Undefined: as the user, who is logged in. */
   asWriter<T>(soPin: Uint8Array | undefined, operation: () => T): T {
-    return soPin === undefined ? operation() : this.asSecurityOfficer(soPin, operation);
+    try {
+      return soPin === undefined ? operation() : this.asSecurityOfficer(soPin, operation);
+    } finally {
+      if (this.profile.reopensAfterWriting) this.#reopen();
+    }
   }
 
   /** The error for a PIN that was refused, with what the token then tells about the tries that are left. */
@@ -112,8 +119,8 @@ export class TokenSession {
     return fromPkcs11Error(error, message, (flags & last) === 0 ? {} : { retriesLeft: 1 });
   }
 
-  find(objectClass: Parameters<Cryptoki['find']>[1], more: Template = []): Handle[] {
-    return this.cryptoki.find(this.#session, objectClass, more);
+  find(objectClass: Parameters<Cryptoki['find']>[1], more: Template = [], isStored = true): Handle[] {
+    return this.cryptoki.find(this.#session, objectClass, more, isStored);
   }
 
   /** @returns No bytes if the object has no such attribute. */
@@ -138,9 +145,11 @@ export class TokenSession {
   look(): TokenFacts {
     let facts: TokenFacts;
     try {
+      // Some modules notice only here that a token left or came back; what they tell about it otherwise is old.
+      if (!this.cryptoki.slots().some((slot) => slot.equals(this.#slot))) throw this.#lost(undefined);
       facts = this.cryptoki.tokenFacts(this.#slot);
     } catch (error) {
-      throw this.#lost(error);
+      throw error instanceof TokenLost ? error : this.#lost(error);
     }
     if (facts.serial !== this.#facts.serial || facts.label !== this.#facts.label) throw this.#lost(undefined);
     return facts;
@@ -158,10 +167,20 @@ export class TokenSession {
     }
   }
 
+  /** Nobody is logged in afterwards, and everything is read from the token anew. */
+  #reopen(): void {
+    this.#epoch++;
+    this.cryptoki.closeAllSessions(this.#slot);
+    this.#anchor = this.cryptoki.openSession(this.#slot);
+    this.#session = this.cryptoki.openSession(this.#slot);
+  }
+
   #login(user: typeof CKU.USER | typeof CKU.SO, pin: Uint8Array): void {
     try {
       this.cryptoki.login(this.#anchor, user, pin);
     } catch (error) {
+      // What a YubiKey's module says to a PIN of another length than PIV's.
+      if (ckrOf(error) === CKR.ARGUMENTS_BAD) throw this.#unfit(error);
       throw this.pinFailure(error, 'login', user === CKU.SO ? 'so' : 'user');
     }
     this.#epoch++;
@@ -170,13 +189,41 @@ export class TokenSession {
   #isThere(): boolean {
     try {
       this.look();
-      return this.cryptoki.slots().some((slot) => slot.equals(this.#slot));
+      return true;
     } catch {
       return false;
     }
   }
 
   /** A module that does not even list its slots has failed; otherwise it is the token that went. */
+  #unfit(cause: unknown): SignetError {
+    return new SignetError('PIN_INCORRECT', `login on ${this.name} failed (CKR_ARGUMENTS_BAD)`, {
+      hint: 'the PIN has a length that no PIN of this token has: no try was spent',
+      cause,
+    });
+  }
+
+  /** After an unexpected answer. */
+  #staysThere(ckr: number | undefined): boolean {
+    const until = ckr === CKR.DEVICE_ERROR ? performance.now() + this.profile.listsPulledForMs : 0;
+    while (this.#isThere()) {
+      if (performance.now() >= until) return true;
+      Atomics.wait(PAUSE, 0, 0, PAUSE_MS);
+    }
+    return false;
+  }
+
+  /** After an unexpected answer. A token that is leaving may still be listed, but opens no sessions any more. */
+  #isUsable(): boolean {
+    try {
+      if (this.profile.reopensAfterWriting) this.#reopen();
+      else this.renew();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   #lost(cause: unknown): TokenLost {
     try {
       this.cryptoki.slots();

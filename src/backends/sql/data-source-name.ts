@@ -26,6 +26,8 @@ export interface ServerDataSource {
   readonly tls: TlsRequirement | undefined;
   /** Undefined: our default. */
   readonly connectTimeoutMs: number | undefined;
+  /** Whether a server that only reads, such as a standby, is passed over. */
+  readonly mustBeWritable: boolean;
   readonly location: string;
 }
 
@@ -45,8 +47,6 @@ export interface PostgresDataSource extends ServerDataSource {
   /** libpq's password file, which need not be there; undefined where there is no home directory. */
   readonly passwordFile: string | undefined;
   readonly applicationName: string;
-  /** Whether a server that only reads, such as a standby, is passed over. */
-  readonly mustBeWritable: boolean;
   /** `options` of the startup message (`-c name=value …`). */
   readonly options: string | undefined;
   /** Run-time parameter → value. */

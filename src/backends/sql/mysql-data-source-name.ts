@@ -69,6 +69,8 @@ export function parseMysqlDataSource(text: string): MysqlDataSource {
     user,
     password,
     database,
+    // Of several servers one replicates the other, and is read-only meanwhile.
+    mustBeWritable: endpoints.length > 1,
     location: describeServer('mysql', endpoints, database),
     ...readParameters(query.join('?')),
   };

@@ -8,6 +8,7 @@ import { describeEndpoint, type Endpoint, type MysqlDataSource, type TlsRequirem
 import type { SqlValue } from './database.ts';
 import { within } from './deadline.ts';
 import { fromMysqlError, isLastMysqlError } from './mysql-errors.ts';
+import { PROBLEM, sqlError } from './native-error.ts';
 import { ANSWER_GRACE_MS, IDLE_TRANSACTION_TIMEOUT_MS, KEEP_ALIVE_DELAY_MS } from './server-options.ts';
 import { readTlsMaterial } from './tls.ts';
 import type { Session } from './transaction.ts';
@@ -19,6 +20,9 @@ export interface MysqlTimeouts {
 
 /** Prepared statements kept per connection; the server has room for 16 382 of all its clients. */
 const MAX_PREPARED_STATEMENTS = 64;
+
+/** Set to anything but OFF, a server refuses changes. */
+const READ_ONLY_VARIABLES = ['read_only', 'innodb_read_only'];
 
 type Row = Readonly<Record<string, SqlValue>>;
 type Callback = (error: unknown, result: unknown) => void;
@@ -92,7 +96,7 @@ export class MysqlSession implements Session, PooledConnection {
     });
     try {
       await within(ready, connectTimeoutMs, () => timeoutError(location, 'no connection', connectTimeoutMs));
-      await session.#setUp(source.sessionVariables);
+      await session.#setUp(source);
       return session;
     } catch (error) {
       session.destroy();
@@ -101,7 +105,7 @@ export class MysqlSession implements Session, PooledConnection {
   }
 
   /** One look at what the server offers, one statement that sets it. */
-  async #setUp(variables: ReadonlyMap<string, string>): Promise<void> {
+  async #setUp({ sessionVariables, mustBeWritable }: MysqlDataSource): Promise<void> {
     const timeoutMs = this.#statementTimeoutMs;
     const seconds = Math.ceil(timeoutMs / 1000);
     /** Where the server has them: the first two are MariaDB's, the third is MySQL's. */
@@ -112,14 +116,17 @@ export class MysqlSession implements Session, PooledConnection {
       ['innodb_lock_wait_timeout', String(seconds)],
       ['lock_wait_timeout', String(seconds)],
     ]);
-    const names = [...optional.keys()].map((name) => `'${name}'`).join(', ');
-    const known = await this.#text(`SHOW VARIABLES WHERE Variable_name IN (${names})`);
-    const offered = rowsOf(known).map((row) => String(row['Variable_name']).toLowerCase());
+    const names = [...optional.keys(), ...READ_ONLY_VARIABLES].map((name) => `'${name}'`).join(', ');
+    const shown = rowsOf(await this.#text(`SHOW VARIABLES WHERE Variable_name IN (${names})`));
+    const known = new Map(shown.map((row) => [String(row['Variable_name']).toLowerCase(), String(row['Value'])]));
+    const readOnly = READ_ONLY_VARIABLES.find((name) => (known.get(name) ?? 'OFF').toUpperCase() !== 'OFF');
+    if (mustBeWritable && readOnly !== undefined) throw sqlError(this.#location, PROBLEM.readOnly, readOnly);
+    const offered = [...optional.keys()].filter((name) => known.has(name));
     const settings = [
       'autocommit = 1',
       "time_zone = '+00:00'",
       ...offered.map((name) => `${name} = ${optional.get(name)}`),
-      ...[...variables].map(([name, expression]) => `${name} = ${expression}`),
+      ...[...sessionVariables].map(([name, expression]) => `${name} = ${expression}`),
       // Last: what does not fit a column must be an error, never cut or turned into question marks.
       "sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
     ];

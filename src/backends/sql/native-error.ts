@@ -21,7 +21,12 @@ export const PROBLEM = {
     text: 'a column is missing',
     hint: "check the database in storage.db_url, and run notary-signer's own migrations: -migrate changes no columns",
   },
-  rights: { code: 'CONFIGURATION', text: 'the user lacks a right', hint: 'grant it ALL on the database' },
+  rights: {
+    code: 'CONFIGURATION',
+    text: 'the user lacks a right',
+    // PostgreSQL: ALL on a database is neither a right to its tables nor one to make any; indexes are the owner's.
+    hint: 'grant it ALL on private_keys, on PostgreSQL on private_keys_id_seq too; run -migrate as the owner of the table',
+  },
   tls: {
     code: 'CONFIGURATION',
     text: 'no trusted TLS connection',

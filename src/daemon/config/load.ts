@@ -48,7 +48,7 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
   const storage = readStorage(settings, { env, cwd }, server !== undefined);
   const agent = readAgent(settings, env, server !== undefined);
   const tokens = readTokens(settings);
-  const placement = readPlacement(settings, storage.backend, tokens.length > 0 ? ['pkcs11'] : []);
+  const placement = readPlacement(settings, storage.backend, [...new Set(tokens.map((token) => token.backend))]);
   const metrics = readMetrics(settings, options.debug);
   const workers = readWorkers(settings, storage.backend, tokens.length > 0);
   return { file, server, agent, logging: { level }, storage, tokens, placement, metrics, workers, warnings };

@@ -141,7 +141,8 @@ function readBackends(
   const missing = names.find((name) => ![...tokens, storage, 'storage'].includes(name));
   if (missing === undefined) return names;
   const problem = `backend ${JSON.stringify(missing.slice(0, 64))} is not configured`;
-  if (missing === 'pkcs11') throw settings.fail(key, problem, 'add a token to "tokens"');
+  if (missing === 'pkcs11' || missing === 'yubikey')
+    throw settings.fail(key, problem, `add ${missing === 'pkcs11' ? 'a token' : 'a YubiKey'} to "tokens"`);
   const others = tokens.map((name) => `, or "${name}"`).join('');
   throw settings.fail(key, problem, `use "storage", which stands for "${storage}"${others}`);
 }

@@ -1,7 +1,8 @@
 /** `tokens`: hardware tokens and PKCS#11 modules, each named by a URI. */
 import { isAbsolute, join, resolve } from 'node:path';
-import type { TokenOptions } from '../../backends/open.ts';
-import { type Pkcs11Uri, parsePkcs11Uri } from '../../backends/pkcs11/uri.ts';
+import type { Pkcs11TokenOptions, TokenOptions } from '../../backends/open.ts';
+import { parsePkcs11Uri } from '../../backends/pkcs11/uri.ts';
+import { isYubikeyUri, parseYubikeyUri } from '../../backends/yubikey/uri.ts';
 import { formatDuration, MAX_TIMER_MS, parseDuration } from '../../duration.ts';
 import { SignetError } from '../../errors.ts';
 import { isRecord } from './document.ts';
@@ -25,25 +26,87 @@ export function readTokens(settings: Settings): readonly TokenOptions[] {
 }
 
 /** Keys of an entry; `uri` is the one that must be there. */
-const KEYS = ['uri', 'hosts', 'pin_cache', 'idle_release', 'library_parameters'] as const;
+const KEYS = [
+  'uri',
+  'hosts',
+  'pin_cache',
+  'idle_release',
+  'library_parameters',
+  'management_key_file',
+  'attestation_roots',
+  'require_attestation',
+] as const;
+/** Of the keys, those that only one kind of URI has. */
+const ONLY_PKCS11 = ['library_parameters', 'hosts'] as const;
+const ONLY_YUBIKEY = ['management_key_file', 'attestation_roots', 'require_attestation'] as const;
 const MAX_PARAMETERS = 4096;
+const MAX_ROLES = 64;
+
+type Entry = ReadonlyMap<string, unknown>;
 
 function readToken(settings: Settings, key: string, entry: unknown): TokenOptions {
   const values = readEntry(settings, key, entry);
-  const hosts = readHosts(settings, `${key}.hosts`, values.get('hosts'));
   const text = values.get('uri');
   if (typeof text !== 'string') throw settings.fail(`${key}.uri`, 'not a text', FORM);
-  return {
-    ...readUri(settings, `${key}.uri`, text),
-    hosts,
+  const common = {
     pinCacheMs: readDuration(settings, `${key}.pin_cache`, values.get('pin_cache')) ?? 0,
     idleReleaseMs: readDuration(settings, `${key}.idle_release`, values.get('idle_release')) || undefined,
-    libraryParameters: readParameters(settings, `${key}.library_parameters`, values.get('library_parameters')),
+  };
+  const isYubikey = isYubikeyUri(text);
+  for (const name of isYubikey ? ONLY_PKCS11 : ONLY_YUBIKEY) {
+    if (values.has(name)) {
+      throw settings.fail(`${key}.${name}`, `not for ${isYubikey ? 'yubikey' : 'pkcs11'}: URIs`, 'remove it');
+    }
+  }
+  return isYubikey
+    ? { ...common, ...readYubikeyUri(settings, `${key}.uri`, text), ...readYubikeyValues(settings, key, values) }
+    : {
+        ...common,
+        hosts: readHosts(settings, `${key}.hosts`, values.get('hosts')),
+        ...readUri(settings, `${key}.uri`, text),
+        libraryParameters: readParameters(settings, `${key}.library_parameters`, values.get('library_parameters')),
+      };
+}
+
+function readYubikeyUri(settings: Settings, key: string, text: string) {
+  const { serial, modulePath, pinSource } = parse(settings, key, text, parseYubikeyUri);
+  return {
+    backend: 'yubikey' as const,
+    serial,
+    modulePath: modulePath === undefined ? undefined : resolve(settings.baseDirectory, modulePath),
+    pinFile: pinSource === undefined ? undefined : pinFile(settings, key, pinSource),
   };
 }
 
+function readYubikeyValues(settings: Settings, key: string, values: Entry) {
+  const attestationRoots = readPath(settings, `${key}.attestation_roots`, values.get('attestation_roots'));
+  const requireAttestation = readRoles(settings, `${key}.require_attestation`, values.get('require_attestation'));
+  if (requireAttestation.length > 0 && attestationRoots === undefined) {
+    const hint = 'name the PEM file with the certificates of the authorities in attestation_roots';
+    throw settings.fail(`${key}.require_attestation`, 'nobody is there to believe', hint);
+  }
+  return {
+    managementKeyFile: readPath(settings, `${key}.management_key_file`, values.get('management_key_file')),
+    attestationRoots,
+    requireAttestation,
+  };
+}
+
+function readPath(settings: Settings, key: string, value: unknown): string | undefined {
+  if (value === undefined || value === null || value === '') return undefined;
+  if (typeof value === 'string' && !value.includes('\0')) return resolve(settings.baseDirectory, value);
+  throw settings.fail(key, 'not a path', 'write the path of a file in double quotes');
+}
+
+function readRoles(settings: Settings, key: string, value: unknown): readonly string[] {
+  if (value === undefined || value === null) return [];
+  const isRole = (role: unknown): role is string => typeof role === 'string' && role !== '';
+  if (Array.isArray(value) && value.length <= MAX_ROLES && value.every(isRole)) return value;
+  throw settings.fail(key, 'not a list of roles', 'write it as ["root"]');
+}
+
 /** Names in any case, as everywhere in the file. */
-function readEntry(settings: Settings, key: string, entry: unknown): ReadonlyMap<string, unknown> {
+function readEntry(settings: Settings, key: string, entry: unknown): Entry {
   if (!isRecord(entry)) throw settings.fail(key, 'not an object', FORM);
   const values = new Map<string, unknown>();
   for (const [name, value] of Object.entries(entry)) {
@@ -63,12 +126,12 @@ function readEntry(settings: Settings, key: string, entry: unknown): ReadonlyMap
   return values;
 }
 
-function readUri(settings: Settings, key: string, text: string): Pick<TokenOptions, 'uri' | 'pinFile'> {
-  if (/^yubikey:/i.test(text)) {
-    const hint = 'name it by its module, as pkcs11:serial=12345678?module-path=…/libykcs11.so';
-    throw settings.fail(key, 'yubikey: URIs are not in this version', hint);
-  }
-  const uri = parse(settings, key, text);
+function readUri(
+  settings: Settings,
+  key: string,
+  text: string,
+): Pick<Pkcs11TokenOptions, 'backend' | 'uri' | 'pinFile'> {
+  const uri = parse(settings, key, text, parsePkcs11Uri);
   if (uri.id !== undefined || uri.object !== undefined || uri.type !== undefined) {
     throw settings.fail(key, 'names a key', 'name the token only: without id, object and type');
   }
@@ -80,6 +143,7 @@ function readUri(settings: Settings, key: string, text: string): Pick<TokenOptio
     throw settings.fail(key, 'names no token', 'add token= or serial=, as pkcs11-tool -L shows them');
   }
   return {
+    backend: 'pkcs11',
     uri: { ...token, modulePath: resolve(settings.baseDirectory, modulePath) },
     pinFile: pinSource === undefined ? undefined : pinFile(settings, key, pinSource),
   };
@@ -107,9 +171,9 @@ function readParameters(settings: Settings, key: string, value: unknown): string
   return value;
 }
 
-function parse(settings: Settings, key: string, text: string): Pkcs11Uri {
+function parse<Uri>(settings: Settings, key: string, text: string, parser: (text: string) => Uri): Uri {
   try {
-    return parsePkcs11Uri(text);
+    return parser(text);
   } catch (error) {
     if (!(error instanceof SignetError)) throw error;
     throw settings.fail(key, error.message, error.hint ?? 'write it as RFC 7512 says');

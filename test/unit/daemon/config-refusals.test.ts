@@ -216,7 +216,42 @@ describe('loadConfig refuses the value', () => {
     ],
     [{ tokens: {} }, 'not a list', 'tokens'],
     [{ tokens: ['pkcs11:token=a'] }, 'not an object', 'tokens[0]'],
-    [{ tokens: [{ uri: 'yubikey:serial=1' }] }, 'yubikey: URIs are not in this version', 'tokens[0].uri'],
+    [
+      { tokens: [{ uri: 'yubikey:serial=x' }] },
+      'malformed yubikey URI: serial is not the number printed on the device',
+      'tokens[0].uri',
+    ],
+    [
+      { tokens: [{ uri: 'yubikey:token=x' }] },
+      'malformed yubikey URI: it has other attributes than serial, pin-source and module-path',
+      'tokens[0].uri',
+    ],
+    [
+      { tokens: [{ uri: 'yubikey:?pin-value=123456' }] },
+      'malformed yubikey URI: pin-value would store the PIN',
+      'tokens[0].uri',
+    ],
+    [
+      { tokens: [{ uri: 'yubikey:', library_parameters: 'x' }] },
+      'not for yubikey: URIs',
+      'tokens[0].library_parameters',
+    ],
+    [
+      { tokens: [{ uri: TOKEN, require_attestation: ['root'] }] },
+      'not for pkcs11: URIs',
+      'tokens[0].require_attestation',
+    ],
+    [
+      { tokens: [{ uri: 'yubikey:', require_attestation: ['root'] }] },
+      'nobody is there to believe',
+      'tokens[0].require_attestation',
+    ],
+    [
+      { tokens: [{ uri: 'yubikey:', require_attestation: 'root', attestation_roots: 'a' }] },
+      'not a list of roles',
+      'tokens[0].require_attestation',
+    ],
+    [{ tokens: [{ uri: 'yubikey:', management_key_file: 1 }] }, 'not a path', 'tokens[0].management_key_file'],
     [{ tokens: [{ url: 'pkcs11:token=a' }] }, 'unknown key "url"', 'tokens[0]'],
     [{ tokens: [{ uri: 7 }] }, 'not a text', 'tokens[0].uri'],
     [{ tokens: [{ uri: 'a', URI: 'b' }] }, 'key given twice', 'tokens[0].uri'],

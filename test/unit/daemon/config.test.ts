@@ -189,7 +189,7 @@ backend = "memory"
 
 describe('loadConfig with tokens', () => {
   it('reads them in order, with paths that start at the file', async () => {
-    const DEFAULTS = { pinCacheMs: 0, idleReleaseMs: undefined, libraryParameters: undefined };
+    const DEFAULTS = { backend: 'pkcs11', pinCacheMs: 0, idleReleaseMs: undefined, libraryParameters: undefined };
     const { tokens, placement } = await load({
       tokens: [
         { uri: 'pkcs11:token=ci?module-path=/m.so&pin-source=file:/run/pin' },
@@ -208,6 +208,49 @@ describe('loadConfig with tokens', () => {
       { uri: { model: 'm', modulePath: '/m.so' }, hosts: 1, pinFile: undefined, ...DEFAULTS },
     ]);
     expect(placement.get('root')).toEqual(['pkcs11', 'storage']);
+  });
+
+  it('reads YubiKeys by their serial numbers', async () => {
+    const { tokens, placement } = await load({
+      tokens: [
+        {
+          uri: 'yubikey:serial=12345678?pin-source=file:pin',
+          idle_release: '5m',
+          management_key_file: 'management-key',
+        },
+        {
+          uri: 'YubiKey:?module-path=/opt/libykcs11.so',
+          attestation_roots: 'roots.pem',
+          require_attestation: ['root'],
+        },
+      ],
+      placement: { root: ['yubikey'] },
+    });
+    expect(tokens).toEqual([
+      {
+        backend: 'yubikey',
+        serial: '12345678',
+        modulePath: undefined,
+        pinFile: path('pin'),
+        pinCacheMs: 0,
+        idleReleaseMs: 300_000,
+        managementKeyFile: path('management-key'),
+        attestationRoots: undefined,
+        requireAttestation: [],
+      },
+      {
+        backend: 'yubikey',
+        serial: undefined,
+        modulePath: '/opt/libykcs11.so',
+        pinFile: undefined,
+        pinCacheMs: 0,
+        idleReleaseMs: undefined,
+        managementKeyFile: undefined,
+        attestationRoots: path('roots.pem'),
+        requireAttestation: ['root'],
+      },
+    ]);
+    expect(placement.get('root')).toEqual(['yubikey']);
   });
 
   it('places no keys on a token that is not configured', async () => {

@@ -37,8 +37,13 @@ describe('mysql', () => {
       statementTimeoutMs: undefined,
       allowCleartextPasswords: false,
       sessionVariables: new Map(),
+      mustBeWritable: false,
       location: 'mysql://127.0.0.1:3306/notarysigner',
     });
+  });
+
+  it('means the server that can be written to, if several are named', () => {
+    expect(parseMysqlDataSource('u@tcp(a,b)/db').mustBeWritable).toBe(true);
   });
 
   it.each([

@@ -1,0 +1,166 @@
+/** What is known about the keys of one YubiKey beside their public halves. */
+
+import type { AttestationAuthorities } from '../../crypto/attestation-authorities.ts';
+import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
+import { type PublicKey, publicKeysEqual } from '../../crypto/public-key.ts';
+import type { YubiKeyAttestation } from '../../crypto/yubikey-attestation.ts';
+import { type FirmwareVersion, weaknessesOf } from '../../crypto/yubikey-weaknesses.ts';
+import { SignetError } from '../../errors.ts';
+import type { KeyInfo } from '../backend.ts';
+import type { KeyFacts } from '../pkcs11/host-protocol.ts';
+import { decodeAttributes, publicKeyFromAttributes } from '../pkcs11/public-object.ts';
+import type { AttachedToken } from '../pkcs11/token-connection.ts';
+import { toPinPolicy, verifyAttestationOf } from './attested-device.ts';
+import type { KeyRecord, KeyRecords } from './key-records.ts';
+import { checkLibraryVersion } from './library.ts';
+import { ATTESTATION_SLOT, type PivSlot, slotOfCkaId } from './piv-slots.ts';
+import { conventionalOwner, isCertificateOf, marksVacancy, recordedOwner } from './slot-certificate.ts';
+import { readSlot, type SlotContents } from './slot-contents.ts';
+import { formatVersion, parseYubicoVersion } from './versions.ts';
+
+export interface KeyDescriptionsOptions {
+  /** Whose attestations are believed; undefined: they are shown, and nothing is said about whether they are true. */
+  readonly authorities: AttestationAuthorities | undefined;
+  /** What is remembered beside what the device tells. */
+  readonly records: KeyRecords;
+  /** For the dates of certificates. */
+  readonly now: () => Date;
+}
+
+export class KeyDescriptions {
+  readonly #options: KeyDescriptionsOptions;
+  readonly #records: KeyRecords;
+  #slots = new Map<PivSlot, SlotContents>();
+  #serial = '';
+  #firmware: FirmwareVersion | undefined;
+
+  constructor(options: KeyDescriptionsOptions) {
+    this.#options = options;
+    this.#records = options.records;
+  }
+
+  /** Reads the slots of all keys. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
+  async prepare(token: AttachedToken, keys: readonly KeyFacts[]): Promise<void> {
+    checkLibraryVersion(parseYubicoVersion(token.library.version));
+    const slots = new Map<PivSlot, SlotContents>();
+    for (const facts of keys) {
+      const slot = slotOf(facts);
+      if (slot !== undefined && !slots.has(slot)) slots.set(slot, await readSlot(token, slot));
+    }
+    this.#slots = slots;
+    this.#serial = token.facts.serial;
+    this.#firmware = parseYubicoVersion(token.facts.firmware);
+    await this.#remember(keys);
+  }
+
+  /** The device is right about what it tells; of keys that it still has, older knowledge is kept. */
+  async #remember(keys: readonly KeyFacts[]): Promise<void> {
+    const known = await this.#records.load(this.#serial);
+    const records = new Map<KeyId, KeyRecord>();
+    for (const facts of keys) {
+      const slot = slotOf(facts);
+      const publicKey = publicKeyOrNone(facts);
+      if (slot === undefined || publicKey === undefined) continue;
+      const contents = this.#slots.get(slot);
+      const certificate = certificateOf(contents, publicKey);
+      if (marksVacancy(certificate)) continue;
+      const keyId = keyIdOf(publicKey);
+      const before = known.get(keyId);
+      const chain = claimsOf(contents, publicKey, this.#serial) === undefined ? [] : (contents?.chain ?? []);
+      const owner = recordedOwner(certificate) ?? before?.owner;
+      records.set(keyId, { slot, owner, chain: isStillShown(before?.chain, chain) ? before.chain : chain });
+    }
+    await this.#records.save(this.#serial, records);
+  }
+
+  /** Whether there is nothing in a slot, or what stands in the place of a key that was removed. */
+  async isFree(token: AttachedToken, slot: PivSlot): Promise<boolean> {
+    const { hasCertificate, claims, certificate } = await readSlot(token, slot);
+    // A key without a certificate shows in the last listing, or by its attestation.
+    return marksVacancy(certificate) || !(hasCertificate || claims !== undefined || this.#slots.has(slot));
+  }
+
+  /** @returns Undefined for the attestation key, and for what stands in a slot whose key was removed. */
+  describe(info: KeyInfo, facts: KeyFacts): KeyInfo | undefined {
+    const slot = slotOf(facts);
+    const { publicKey, device } = info;
+    if (slot === undefined || publicKey === undefined || device === undefined) return undefined;
+    const contents = this.#slots.get(slot);
+    const certificate = certificateOf(contents, publicKey);
+    if (marksVacancy(certificate)) return undefined;
+    const claims = claimsOf(contents, publicKey, this.#serial);
+    const touchPolicy = claims?.touchPolicy;
+    const pinPolicy = claims === undefined ? device.pinPolicy : toPinPolicy(claims.pinPolicy);
+    const firmware = claims?.firmware ?? this.#firmware;
+    const attested = this.#isAttested(contents, publicKey);
+    return {
+      ...info,
+      ...(recordedOwner(certificate) ?? this.#records.get(info.keyId)?.owner ?? conventionalOwner(certificate)),
+      needs: { ...info.needs, touch: touchPolicy !== undefined && touchPolicy !== 'never' },
+      device: {
+        ...device,
+        slot,
+        warnings: warningsOf(publicKey, claims?.weaknesses, firmware),
+        ...(firmware === undefined ? {} : { firmware: formatVersion(firmware) }),
+        ...(pinPolicy === undefined ? {} : { pinPolicy }),
+        ...(touchPolicy === undefined ? {} : { touchPolicy }),
+        ...(attested === undefined ? {} : { attested }),
+      },
+    };
+  }
+
+  #isAttested(contents: SlotContents | undefined, publicKey: PublicKey): boolean | undefined {
+    const { authorities, now } = this.#options;
+    if (authorities === undefined || contents === undefined) return undefined;
+    if (contents.chain.length === 0) return false;
+    try {
+      verifyAttestationOf(publicKey, this.#serial, contents.chain, authorities, now());
+      return true;
+    } catch (error) {
+      if (error instanceof SignetError) return false;
+      throw error;
+    }
+  }
+}
+
+/** Each attestation of a key is another certificate, and says the same as long as the key in f9 is the same. */
+function isStillShown<T extends readonly Uint8Array[]>(before: T | undefined, now: readonly Uint8Array[]): before is T {
+  const [leaf, attester] = before ?? [];
+  if (leaf === undefined || attester === undefined) return false;
+  return now[1] === undefined || Buffer.compare(attester, now[1]) === 0;
+}
+
+function publicKeyOrNone(facts: KeyFacts): PublicKey | undefined {
+  try {
+    return publicKeyFromAttributes(decodeAttributes(facts));
+  } catch (error) {
+    if (error instanceof SignetError) return undefined; // told by the index
+    throw error;
+  }
+}
+
+function slotOf({ ckaId }: KeyFacts): PivSlot | undefined {
+  const slot = slotOfCkaId(Buffer.from(ckaId, 'base64'));
+  return slot === ATTESTATION_SLOT ? undefined : slot;
+}
+
+/** A certificate that was left over from an earlier key of the slot says nothing about this one. */
+function certificateOf(contents: SlotContents | undefined, publicKey: PublicKey) {
+  const certificate = contents?.certificate;
+  return certificate !== undefined && isCertificateOf(certificate, publicKey) ? certificate : undefined;
+}
+
+function claimsOf(contents: SlotContents | undefined, publicKey: PublicKey, serial: string) {
+  const claims = contents?.claims;
+  if (claims === undefined || !publicKeysEqual(claims.publicKey, publicKey)) return undefined;
+  return claims.serial === undefined || String(claims.serial) === serial ? claims : undefined;
+}
+
+function warningsOf(
+  { algorithm }: PublicKey,
+  attested: YubiKeyAttestation['weaknesses'] | undefined,
+  firmware: FirmwareVersion | undefined,
+): readonly string[] {
+  const weaknesses = attested ?? (firmware === undefined ? [] : weaknessesOf({ firmware, algorithm, isBio: false }));
+  return weaknesses.map(({ id, summary }) => `${id}: ${summary}`);
+}

@@ -1,0 +1,101 @@
+/** What Yubico's library does not do, or not in every version: keys with policies of their own, data objects. */
+import { createPublicKey } from 'node:crypto';
+import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
+import type { Secret } from '../../crypto/secret.ts';
+import { SignetError } from '../../errors.ts';
+import type { DeviceRequest } from '../backend.ts';
+import type { TokenFacts } from '../pkcs11/host-protocol.ts';
+import type { KeyKind } from '../pkcs11/key-kinds.ts';
+import type { PivSlot } from './piv-slots.ts';
+import { runPivTool, TOOL } from './run-piv-tool.ts';
+
+const ALGORITHMS: Record<KeyKind, string> = {
+  'P-256': 'ECCP256',
+  'P-384': 'ECCP384',
+  Ed25519: 'ED25519',
+  'RSA-2048': 'RSA2048',
+  'RSA-3072': 'RSA3072',
+  'RSA-4096': 'RSA4096',
+};
+
+export interface ToolGeneration {
+  readonly slot: PivSlot;
+  readonly kind: KeyKind;
+  readonly policies: Pick<DeviceRequest, 'pinPolicy' | 'touchPolicy'>;
+  /** Which YubiKey, as the library knows it. */
+  readonly token: Pick<TokenFacts, 'serial' | 'slotDescription'>;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/**
+ * Makes a key, over whatever is in the slot.
+ *
+ * @param managementKey Hex digits.
+ * @throws {SignetError} UNSUPPORTED without the tool, TOKEN_NOT_PRESENT, PIN_INCORRECT, UNAVAILABLE
+ */
+export async function generateWithTool(generation: ToolGeneration, managementKey: Secret): Promise<PublicKey> {
+  const { slot, kind, policies, token, env } = generation;
+  const reader = await readerOf(token, env);
+  const { pinPolicy, touchPolicy } = policies;
+  const args = [
+    ...reader,
+    ...['--action', 'generate', '--slot', slot, '--algorithm', ALGORITHMS[kind]],
+    ...(pinPolicy === undefined ? [] : [`--pin-policy=${pinPolicy}`]),
+    ...(touchPolicy === undefined ? [] : [`--touch-policy=${touchPolicy}`]),
+    ...['--key', '--stdin-input'],
+  ];
+  const { exitCode, stdout, stderr } = await runPivTool(args, managementKey, env);
+  if (exitCode === 0) return publicKeyIn(stdout);
+  if (/authentication/i.test(stderr)) {
+    throw new SignetError('PIN_INCORRECT', `YubiKey ${token.serial} refused the management key`);
+  }
+  throw failed(stderr);
+}
+
+/**
+ * Reads one of PIV's data objects.
+ *
+ * @param id As `5fc109`.
+ * @param pin For objects that want it. One try.
+ * @returns Undefined if there is no such object.
+ * @throws {SignetError} UNSUPPORTED without the tool, TOKEN_NOT_PRESENT, PIN_INCORRECT, UNAVAILABLE
+ */
+export async function readObjectWithTool(
+  id: string,
+  { token, env }: Pick<ToolGeneration, 'token' | 'env'>,
+  pin: Secret | undefined,
+): Promise<Buffer | undefined> {
+  const reader = await readerOf(token, env);
+  const verify = pin === undefined ? [] : ['--action', 'verify-pin', '--stdin-input'];
+  const args = [...reader, ...verify, '--action', 'read-object', `--id=0x${id}`, '--format', 'hex'];
+  const { exitCode, stdout, stderr } = await runPivTool(args, pin, env);
+  if (/pin verification failed/i.test(stderr)) {
+    throw new SignetError('PIN_INCORRECT', `YubiKey ${token.serial} refused the PIN`);
+  }
+  const hex = /^(?:[0-9a-f]{2})+$/im.exec(stdout)?.[0];
+  return exitCode === 0 && hex !== undefined ? Buffer.from(hex, 'hex') : undefined;
+}
+
+/** The tool goes by the name of the reader, in which another YubiKey may be by now. */
+async function readerOf({ slotDescription, serial }: ToolGeneration['token'], env: NodeJS.ProcessEnv) {
+  const reader = ['--reader', slotDescription];
+  const { stdout } = await runPivTool([...reader, '--action', 'status'], undefined, env);
+  if (/^Serial Number:\s*(\d+)$/m.exec(stdout)?.[1] === serial) return reader;
+  throw new SignetError('TOKEN_NOT_PRESENT', `YubiKey ${serial} is not in its reader any more`);
+}
+
+function publicKeyIn(stdout: string): PublicKey {
+  const pem = /-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/.exec(stdout)?.[0];
+  try {
+    return publicKeyOf(createPublicKey(pem ?? ''));
+  } catch (cause) {
+    throw new SignetError('UNAVAILABLE', `${TOOL} made a key and did not tell its public half`, { cause });
+  }
+}
+
+/** @param output Of the tool, which may be anything. */
+function failed(output: string): SignetError {
+  const [line = ''] = output.trim().split('\n');
+  const shown = line.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
+  return new SignetError('UNAVAILABLE', `${TOOL} failed${shown === '' ? '' : `: ${shown}`}`);
+}

@@ -1,0 +1,366 @@
+/**
+ * Keys in the PIV slots of one YubiKey, through Yubico's PKCS#11 library: the PKCS#11 backend with what is special about
+ * this device. Role and GUN are in the slot's certificate (slot-certificate.ts), facts about keys in their attestations.
+ */
+import pLimit from 'p-limit';
+import type { AttestationAuthorities } from '../../crypto/attestation-authorities.ts';
+import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
+import type { PublicKey } from '../../crypto/public-key.ts';
+import type { SignInput } from '../../crypto/sign-input.ts';
+import { SignetError } from '../../errors.ts';
+import type {
+  BackendHealth,
+  KeyAttester,
+  KeyBackend,
+  KeyCertifier,
+  KeyGenerator,
+  KeyImporter,
+  KeyInfo,
+  KeyRelabeller,
+  KeyRemover,
+  KeyRequest,
+  KeyUnlocker,
+  SignContext,
+  TokenManager,
+} from '../backend.ts';
+import { throwIfCancelled } from '../cancellation.ts';
+import type { KeyPlace, TokenHooks } from '../pkcs11/hooks.ts';
+import { kindOf } from '../pkcs11/key-kinds.ts';
+import type { Owner } from '../pkcs11/label.ts';
+import { Pkcs11Backend, type Pkcs11Options } from '../pkcs11/pkcs11-backend.ts';
+import type { AttachedToken } from '../pkcs11/token-connection.ts';
+import { CachedTouch } from './cached-touch.ts';
+import { KeyDescriptions } from './key-description.ts';
+import { KeyRecords } from './key-records.ts';
+import { type ManagementKeyOptions, obtainManagementKey } from './management-key.ts';
+import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
+import { generateWithTool } from './piv-tool.ts';
+import { Presence } from './presence.ts';
+import { RememberedAnswers } from './remembered-answers.ts';
+import { buildOwnerCertificate, ownerUri } from './slot-certificate.ts';
+import { chooseSlot, policiesBeside, policyAttributes } from './slot-choice.ts';
+import { nameOfYubikey } from './uri.ts';
+import { listenToUsb } from './usb-events.ts';
+import { vacateSlot } from './vacancy.ts';
+import { parseYubicoVersion } from './versions.ts';
+import { YubikeyAttester } from './yubikey-attester.ts';
+import { YubikeyTokenManager } from './yubikey-token-manager.ts';
+
+export interface YubikeyOptions extends Omit<Pkcs11Options, 'uri' | 'backendName' | 'hooks' | 'name'> {
+  /** Decimal, as printed on the device; undefined: the only one that is plugged in. */
+  readonly serial: string | undefined;
+  /** Yubico's library, absolute. */
+  readonly modulePath: string;
+  /** File with the management key in hex, absolute; undefined: the factory's, or a person's. */
+  readonly managementKeyFile?: string | undefined;
+  /** Whose attestations are believed; undefined: nothing is said about whether they are true. */
+  readonly authorities?: AttestationAuthorities | undefined;
+  /** Roles whose new keys must be attested as made on the device. */
+  readonly requireAttestation?: readonly string[];
+  /** usb-watcher.js; for tests, which run from the sources. */
+  readonly usbWatcher?: string | undefined;
+  /** The clock, for certificates. */
+  readonly now?: () => Date;
+}
+
+export class YubikeyBackend implements KeyBackend {
+  readonly name = 'yubikey';
+  readonly token: TokenManager;
+  readonly unlocker: KeyUnlocker;
+  readonly #base: Pkcs11Backend;
+  readonly #descriptions: KeyDescriptions;
+  readonly #managementKey: ManagementKeyOptions;
+  readonly #requireAttestation: readonly string[];
+  readonly #now: () => Date;
+  readonly #env: NodeJS.ProcessEnv;
+  readonly #touches = new CachedTouch();
+  readonly #presence: Presence;
+  readonly #usb: Disposable;
+  /** What changes slots: one operation at a time, because each is several requests. */
+  readonly #turn = pLimit(1);
+
+  readonly generator: KeyGenerator;
+  readonly importer: KeyImporter = {
+    import: (pkcs8, owner, context) =>
+      this.#changing(context, async (operation) => {
+        ownerUri(owner); // what cannot be kept is not begun
+        if (this.#mustBeAttested(owner)) throw this.#notAttested(owner, 'a key that was made elsewhere is not');
+        const { keyId } = await required(this.#base.importer).import(pkcs8, owner, operation);
+        return await this.#finish(keyId, owner, operation);
+      }),
+  };
+
+  readonly remover: KeyRemover = {
+    remove: (keyId, context) =>
+      this.#changing(context, async (operation) => {
+        const key = await this.#base.find(keyId);
+        if (key === undefined) return false;
+        await this.#vacate(slotOf(key), operation);
+        return true;
+      }),
+  };
+
+  readonly relabeller: KeyRelabeller = {
+    relabel: (keyId, owner, context) =>
+      this.#changing(context, async (operation) => {
+        await this.#base.publicKey(keyId);
+        const key = await this.#base.find(keyId);
+        if (this.#mustBeAttested(owner) && key?.device?.attested !== true) {
+          throw this.#notAttested(owner, `key ${keyId} is not`);
+        }
+        return await this.#certify(keyId, owner, operation);
+      }),
+  };
+
+  readonly certifier: KeyCertifier = {
+    certificate: (keyId, context) => required(this.#base.certifier).certificate(keyId, context),
+    putCertificate: (keyId, der, context) =>
+      this.#changing(context, async (operation) => {
+        await required(this.#base.certifier).putCertificate(keyId, der, operation);
+        await this.#base.refresh();
+      }),
+    removeCertificate: (keyId, context) =>
+      this.#changing(context, async (operation) => {
+        const removed = await required(this.#base.certifier).removeCertificate(keyId, operation);
+        await this.#base.refresh();
+        return removed;
+      }),
+  };
+
+  readonly attester: KeyAttester;
+
+  private constructor(
+    base: Pkcs11Backend,
+    descriptions: KeyDescriptions,
+    records: KeyRecords,
+    options: YubikeyOptions,
+  ) {
+    this.#base = base;
+    this.#descriptions = descriptions;
+    this.#managementKey = managementKeyOptions(options);
+    this.#now = options.now ?? currentTime;
+    this.attester = new YubikeyAttester({
+      home: base,
+      records,
+      authorities: options.authorities,
+      now: this.#now,
+    });
+    this.#requireAttestation = options.requireAttestation ?? [];
+    const { onEvent, env = {}, usbWatcher: entry } = options;
+    this.#env = env;
+    this.#presence = new Presence({
+      look: () => base.look(),
+      isThere: base.connection.attached !== undefined,
+      onChange: (isThere) => {
+        if (!isThere) this.#touches.forget();
+        onEvent(`${base.location} ${isThere ? 'is there' : 'was taken out'}`);
+      },
+    });
+    const listener = { onEvent: () => this.#presence.hint(), onState: (what: string) => onEvent(what) };
+    this.#usb = listenToUsb(listener, env, entry);
+    this.token = new YubikeyTokenManager(base.token, { connection: base.connection, login: base.login });
+    this.unlocker = base.unlocker;
+    this.generator = {
+      get algorithms() {
+        return base.generator.algorithms;
+      },
+      generate: (request, context) => this.#changing(context, (operation) => this.#generate(request, operation)),
+    };
+  }
+
+  /**
+   * A YubiKey that is not there is no failure: it may be plugged in later, and `health()` tells.
+   *
+   * @throws {SignetError} CONFIGURATION if the library cannot be loaded, several YubiKeys match, or a file cannot be read
+   */
+  static async open(options: YubikeyOptions): Promise<YubikeyBackend> {
+    const { serial, modulePath, authorities, now = currentTime } = options;
+    const named = serial === undefined ? {} : { serial };
+    const records = new KeyRecords(options.stateDirectory, options.onEvent);
+    if (serial !== undefined) await records.load(serial);
+    const descriptions = new KeyDescriptions({ authorities, now, records });
+    const hooks: TokenHooks = {
+      prepare: (token, keys) => descriptions.prepare(token, keys),
+      describe: (info, facts) => descriptions.describe(info, facts),
+      writerPin: (context, access) => obtainManagementKey(context, access, managementKeyOptions(options)),
+      place: (request, token) => placeOf(request, token, (slot) => descriptions.isFree(token, slot)),
+      importPlace: async (token) => ckaIdOfSlot(await chooseSlot({}, (slot) => descriptions.isFree(token, slot))),
+    };
+    const uri = { ...named, modulePath };
+    const name = nameOfYubikey(named);
+    const base = await Pkcs11Backend.open({ ...options, uri, name, backendName: 'yubikey', hooks });
+    return new YubikeyBackend(base, descriptions, records, options);
+  }
+
+  get location(): string {
+    return this.#base.location;
+  }
+
+  /** The token host's process, for operators and tests; undefined while there is none. */
+  get hostPid(): number | undefined {
+    return this.#base.hostPid;
+  }
+
+  health(): Promise<BackendHealth> {
+    return this.#base.health();
+  }
+
+  list(): AsyncIterable<KeyInfo> {
+    return this.#base.list();
+  }
+
+  count(): Promise<number> {
+    return this.#base.count();
+  }
+
+  find(keyId: KeyId): Promise<KeyInfo | undefined> {
+    return this.#base.find(keyId);
+  }
+
+  publicKey(keyId: KeyId): Promise<PublicKey> {
+    return this.#base.publicKey(keyId);
+  }
+
+  async sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
+    const key = await this.#base.find(keyId);
+    const signature = await this.#base.sign(keyId, input, this.#touches.contextFor(key, context));
+    if (key?.device?.touchPolicy === 'cached') this.#touches.noteSigned(keyId);
+    return signature;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#presence[Symbol.dispose]();
+    this.#usb[Symbol.dispose]();
+    await this.#base[Symbol.asyncDispose]();
+  }
+
+  /** One at a time, with each secret asked for once. */
+  #changing<T>(context: SignContext, change: (operation: SignContext) => Promise<T>): Promise<T> {
+    return this.#turn(async () => {
+      throwIfCancelled(context);
+      using answers = new RememberedAnswers();
+      try {
+        return await change(answers.around(context));
+      } finally {
+        await this.#loginAgain();
+      }
+    });
+  }
+
+  /** Writing ended the user's login; where nobody has to be asked, keys go on being open. */
+  async #loginAgain(): Promise<void> {
+    const { connection, login } = this.#base;
+    if (connection.attached !== undefined) await login.loginAtAttachment(connection.attached);
+  }
+
+  async #generate(request: KeyRequest, context: SignContext) {
+    const { role, gun } = request;
+    ownerUri({ role, gun }); // what cannot be kept is not begun
+    await this.#base.refresh();
+    // The PIN comes first: without it the key would be made and could not sign its own certificate.
+    (await this.#base.login.login(context))?.dispose();
+    const keyId =
+      (await this.#generateWithTool(request, context)) ?? (await this.#generateWithLibrary(request, context));
+    return await this.#finish(keyId, { role, gun }, context);
+  }
+
+  async #generateWithLibrary(request: KeyRequest, context: SignContext): Promise<KeyId> {
+    // A home without choices refuses them; this one always has some.
+    return (await this.#base.generator.generate({ ...request, device: request.device ?? {} }, context)).keyId;
+  }
+
+  /** @returns Undefined if the library can do it by itself. */
+  async #generateWithTool(request: KeyRequest, context: SignContext): Promise<KeyId | undefined> {
+    const { connection, login } = this.#base;
+    const { device = {} } = request;
+    const attached = await connection.attach();
+    const slot = await chooseSlot(device, (candidate) => this.#descriptions.isFree(attached, candidate));
+    const policies = policiesBeside(slot, device);
+    if (policyAttributes(policies, parseYubicoVersion(attached.library.version)) !== undefined) return undefined;
+    using key = await obtainManagementKey(context, { connection, login }, this.#managementKey);
+    // What the library knows of the slot is not true any more afterwards.
+    await connection.release();
+    const { facts: token } = attached;
+    const generation = { slot, kind: kindOf(request), policies, token, env: this.#env };
+    return keyIdOf(await generateWithTool(generation, key));
+  }
+
+  /** Gives a new key the certificate that keeps its owner. A key that cannot have one is taken away again. */
+  async #finish(
+    keyId: KeyId,
+    owner: Owner,
+    context: SignContext,
+  ): Promise<KeyInfo & { readonly publicKey: PublicKey }> {
+    try {
+      await this.#base.refresh();
+      const made = await this.#base.find(keyId);
+      if (this.#mustBeAttested(owner) && made?.device?.attested !== true) {
+        throw this.#notAttested(owner, 'the new key could not be; it was removed');
+      }
+      return await this.#certify(keyId, owner, context);
+    } catch (error) {
+      const key = await this.#base.find(keyId).catch(() => undefined);
+      if (key !== undefined) await this.#vacate(slotOf(key), context).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #mustBeAttested({ role }: Owner): boolean {
+    return this.#requireAttestation.includes(role);
+  }
+
+  #notAttested({ role }: Owner, problem: string): SignetError {
+    const rule = `keys for the role ${role} on ${this.location} must be attested as made on it`;
+    return new SignetError('PERMISSION_DENIED', `${rule}, and ${problem}`, {
+      hint: 'require_attestation asks for it; attestation_roots names the authorities',
+    });
+  }
+
+  async #certify(keyId: KeyId, owner: Owner, context: SignContext) {
+    const publicKey = await this.#base.publicKey(keyId);
+    const sign = (input: SignInput) => this.sign(keyId, input, context);
+    const { der } = await buildOwnerCertificate(owner, publicKey, this.#now(), sign);
+    await required(this.#base.certifier).putCertificate(keyId, der, context);
+    await this.#base.refresh();
+    const info = await this.#base.find(keyId);
+    if (info === undefined)
+      throw new SignetError('UNAVAILABLE', `${this.location} lost key ${keyId} while it was made`);
+    return { ...info, publicKey };
+  }
+
+  async #vacate(slot: PivSlot, context: SignContext): Promise<void> {
+    const { connection, login } = this.#base;
+    using key = await obtainManagementKey(context, { connection, login }, this.#managementKey);
+    await vacateSlot(slot, { connection, login }, key, this.#now(), context);
+    await this.#base.refresh();
+  }
+}
+
+function managementKeyOptions({ managementKeyFile: file, env = {} }: YubikeyOptions): ManagementKeyOptions {
+  return { file, env };
+}
+
+async function placeOf(
+  { device = {} }: KeyRequest,
+  token: AttachedToken,
+  isFree: (slot: PivSlot) => Promise<boolean>,
+): Promise<KeyPlace> {
+  const library = parseYubicoVersion(token.library.version);
+  const slot = await chooseSlot(device, isFree);
+  const extra = policyAttributes(policiesBeside(slot, device), library);
+  return { ckaId: ckaIdOfSlot(slot), extra };
+}
+
+function slotOf({ keyId, device }: KeyInfo): PivSlot {
+  if (device?.slot === undefined) throw new SignetError('INTERNAL', `key ${keyId} is in no slot`);
+  return device.slot;
+}
+
+function required<T>(part: T | undefined): T {
+  if (part === undefined) throw new SignetError('UNSUPPORTED', 'this YubiKey cannot do that');
+  return part;
+}
+
+function currentTime(): Date {
+  return new Date();
+}
