@@ -11,8 +11,10 @@ beforeEach(async () => {
 });
 afterEach(() => trust[Symbol.asyncDispose]());
 
-const { signal } = new AbortController();
-const collection = (gun: string) => new LocalCollection({ gun, trustDir: trust.path, signal, warn: () => undefined });
+const collection = (gun: string) => {
+  const { signal } = new AbortController();
+  return new LocalCollection({ gun, trustDir: trust.path, signal, warn: () => undefined });
+};
 const known = async () => {
   const guns: string[] = [];
   for await (const { gun } of localCollections(trust.path)) guns.push(gun);
