@@ -2,12 +2,15 @@
 import { randomUUID } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import pLimit from 'p-limit';
 import { createDirectory, createFileDurably, readBoundedFile, syncDirectory } from '../backends/durable-file.ts';
 import { fromNodeError, SignetError } from '../errors.ts';
 import type { Change } from '../tuf/change.ts';
 import { changeFileName, encodeChange, MAX_CHANGE_BYTES, parseChange } from '../tuf/change-file.ts';
 
 const NANOSECONDS_PER_MS = 1_000_000n;
+/** Files that are read or removed side by side: thousands may be staged. */
+const AT_ONCE = 32;
 
 export interface StagedChange {
   /** Name of the file. */
@@ -26,17 +29,20 @@ export class Changelist {
 
   /** In the order in which they apply. @throws {SignetError} INVALID_ARGUMENT for a file that is no change, UNAVAILABLE */
   async read(): Promise<readonly StagedChange[]> {
-    const changes: StagedChange[] = [];
-    for (const file of await this.#files()) {
-      const bytes = await readBoundedFile(join(this.#directory, file), MAX_CHANGE_BYTES);
-      if (bytes === undefined) continue; // another program published it meanwhile
-      try {
-        changes.push({ file, change: parseChange(bytes) });
-      } catch (error) {
-        throw error instanceof SignetError ? this.#inFile(file, error) : error;
-      }
+    const limit = pLimit(AT_ONCE);
+    const read = await Promise.all((await this.#files()).map((file) => limit(() => this.#read(file))));
+    return read.filter((change) => change !== undefined);
+  }
+
+  /** @returns Undefined if another program published it meanwhile. */
+  async #read(file: string): Promise<StagedChange | undefined> {
+    const bytes = await readBoundedFile(join(this.#directory, file), MAX_CHANGE_BYTES);
+    if (bytes === undefined) return undefined;
+    try {
+      return { file, change: parseChange(bytes) };
+    } catch (error) {
+      throw error instanceof SignetError ? this.#inFile(file, error) : error;
     }
-    return changes;
   }
 
   /** Adds changes at the end. @throws {SignetError} INVALID_ARGUMENT for one that no file can hold, UNAVAILABLE */
@@ -56,11 +62,13 @@ export class Changelist {
   async remove(files: Iterable<string>): Promise<void> {
     const paths = [...files].map((file) => join(this.#directory, file));
     if (paths.length === 0) return;
-    for (const path of paths) {
+    const limit = pLimit(AT_ONCE);
+    const removeOne = async (path: string) => {
       await rm(path, { force: true }).catch((error: unknown) => {
         throw fromNodeError(error, `cannot remove ${path}`);
       });
-    }
+    };
+    await Promise.all(paths.map((path) => limit(removeOne, path)));
     await syncDirectory(this.#directory);
   }
 

@@ -41,19 +41,30 @@ export class LocalCollection {
     this.warn = warn;
   }
 
-  /** Waits until no other program of ours changes the collection. @throws {SignetError} UNAVAILABLE, CANCELLED */
+  /**
+   * Waits until no other program of ours changes the collection. Folders that are empty at the end go.
+   *
+   * @throws {SignetError} UNAVAILABLE, CANCELLED
+   */
   async lock(): Promise<AsyncDisposable> {
     const onWait = (pid: number) => this.warn(`waiting for process ${pid}, which is changing ${this.gun}`);
-    return await lockDirectory(this.#directory, { signal: this.signal, onWait });
+    const lock = await lockDirectory(this.#directory, { signal: this.signal, onWait });
+    return {
+      [Symbol.asyncDispose]: async () => {
+        await lock[Symbol.asyncDispose]();
+        await this.#removeEmptyFolders();
+      },
+    };
   }
 
   /** Metadata and what is staged; collections whose names begin with this one's stay. Keys are never touched. */
   async removeAll(): Promise<void> {
-    {
-      await using _ = await this.lock();
-      await this.cache.removeAll();
-      await this.changelist.removeAll();
-    }
+    await using _ = await this.lock();
+    await this.cache.removeAll();
+    await this.changelist.removeAll();
+  }
+
+  async #removeEmptyFolders(): Promise<void> {
     const top = join(this.#trustDir, 'tuf');
     for (let directory = this.#directory; directory !== top; directory = dirname(directory)) {
       if (!(await removeEmpty(directory))) return;

@@ -1,11 +1,17 @@
 /** Every kind of root key under a published collection, and what remains when no collection comes of it. */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openssl } from '../support/certificates.ts';
 import { type CollectionHome, collectionHome } from '../support/collection-home.ts';
+import { startProgram } from '../support/processes.ts';
 import { Resources } from '../support/resources.ts';
 import { SOFTHSM_MODULE, softHsm } from '../support/softhsm.ts';
+import { FACTORY_PIN } from '../support/virtual-yubikey/card/settings.ts';
+import { startVirtualYubikeys, type VirtualYubikeys } from '../support/virtual-yubikey/virtual-yubikeys.ts';
+
+const SIGNETD = fileURLToPath(new URL('../../bin/signetd', import.meta.url));
 
 /** Keys in files, by ID. */
 async function keyFiles(home: CollectionHome): Promise<readonly string[]> {
@@ -111,6 +117,22 @@ describe('without a collection in the end', () => {
     expect(await keyFiles(home)).toEqual([]);
   });
 
+  it('Ctrl-C at a question leaves no key', async () => {
+    const { ending } = await home.commandLine.signetOnTerminal(
+      ['init', '-p', 'example.com/interrupted'],
+      [
+        ['Enter passphrase for new root key', 'correct horse battery\r'],
+        ['Repeat passphrase', 'correct horse battery\r'],
+        ['Enter passphrase for new targets key', 'correct horse battery\r'],
+        ['Repeat passphrase', 'correct horse battery\r'],
+        ['Enter passphrase for new snapshot key', '\u0003'],
+      ],
+    );
+    expect(ending).toBe(130);
+    expect(await keyFiles(home)).toEqual([]);
+    expect(await home.signet('list', 'example.com/interrupted')).toMatchObject({ ending: 6 });
+  });
+
   it('a collection that exists on the server is not replaced', async () => {
     expect(await home.signet('init', '-p', 'example.com/app')).toMatchObject({ ending: 0 });
     const before = await keyFiles(home);
@@ -153,7 +175,7 @@ describe('with a root key on a token', () => {
 
   it('it is made there, and signs the certificate and the root', async () => {
     const gun = 'example.com/token';
-    const { ending, stderr } = await home.signet('init', '-p', '--backend', 'pkcs11', gun);
+    const { ending, stderr } = await home.signet('init', '-p', '--require-hardware', gun);
     expect(stderr).toMatch(/^signet: new root key [0-9a-f]{64} in pkcs11:/m);
     expect(stderr).toContain('the root key cannot leave its token');
     expect(ending).toBe(0);
@@ -173,12 +195,58 @@ describe('with a root key on a token', () => {
 
   it('it is replaced by a new one on the token', async () => {
     const gun = 'example.com/token';
-    const { ending, stderr } = await home.signet('key', 'rotate', gun, 'root', '--yes', '--backend', 'pkcs11');
+    const { ending, stderr } = await home.signet('key', 'rotate', gun, 'root', '--yes', '--require-hardware');
     expect({ ending, stderr }).toEqual({
       ending: 0,
       stderr: expect.stringMatching(/the root key is \w{64} in pkcs11:/),
     });
     const reader = await home.reader('example.com-token');
     expect(await reader.succeeds('list', gun)).toContain('v2');
+  });
+});
+
+describe('with a root key on a YubiKey', () => {
+  const resources = new Resources();
+  let home: CollectionHome;
+  let yubikeys: VirtualYubikeys;
+  beforeAll(async () => {
+    yubikeys = resources.use(await startVirtualYubikeys({ cards: [{ serial: 12345678 }] }));
+    home = resources.use(await collectionHome());
+    await writeFile(join(home.path, 'hello.txt'), 'hello\n');
+    await writeFile(join(home.path, 'pin'), FACTORY_PIN, { mode: 0o600 });
+    const configFile = join(home.path, 'yubikey.json');
+    const config = {
+      agent: { socket: home.commandLine.socket },
+      tokens: [{ uri: 'yubikey:serial=12345678?pin-source=file:pin' }],
+      placement: { root: ['yubikey'] },
+    };
+    await writeFile(configFile, JSON.stringify(config));
+    const { command, args } = yubikeys.enter(process.execPath, [SIGNETD, '--config', configFile]);
+    const env = { ...home.commandLine.env, ...yubikeys.env };
+    resources.use(await startProgram(command, args, { cwd: home.path, env }, { output: /"msg":"ready"/ }));
+  });
+  afterAll(() => resources[Symbol.asyncDispose]());
+
+  it('it is made in slot 9c, and signs the certificate and the root; no try of the PIN is lost', async () => {
+    const gun = 'example.com/yubikey';
+    const { ending, stderr } = await home.signet('init', '-p', '--require-hardware', gun);
+    expect({ ending, stderr }).toEqual({
+      ending: 0,
+      stderr: expect.stringMatching(/^signet: new root key [0-9a-f]{64} in pkcs11:token=YubiKey/m),
+    });
+    expect(await keyFiles(home)).toHaveLength(2);
+    await expectUsable(home, gun);
+    expect((await yubikeys.card().statistics()).pin.failures).toBe(0);
+  });
+
+  it('it is moved there from a file, and clients follow', async () => {
+    const gun = 'example.com/moved';
+    const [root = ''] = /[0-9a-f]{64}/.exec((await home.notary('key', 'generate', '--role', 'root')).stdout) ?? [];
+    expect(await home.signet('init', '-p', '--root-key', root, gun)).toMatchObject({ ending: 0 });
+    const reader = await home.reader('example.com-moved');
+    await reader.succeeds('list', gun);
+    const rotated = await home.signet('key', 'rotate', gun, 'root', '--yes', '--require-hardware');
+    expect(rotated).toMatchObject({ ending: 0, stderr: expect.stringContaining(' in pkcs11:token=YubiKey') });
+    await expectUsable(home, gun);
   });
 });
