@@ -74,9 +74,9 @@ export interface OpenTokenContext {
   readonly isOnlyToken?: boolean | undefined;
   readonly onUnreadable: (what: string, error: SignetError) => void;
   /** The PIN that a person had kept in the operating system's keyring. The caller disposes of it. */
-  readonly rememberedPin?: (serial: string) => Promise<Secret | undefined>;
-  /** The token refused it: it is not to be tried again. */
-  readonly forgetPin?: (serial: string) => Promise<void>;
+  readonly rememberedPin?: (token: TokenIdentity) => Promise<Secret | undefined>;
+  /** The token refused it: it is not to be tried again. @returns Whether it is gone for certain. */
+  readonly forgetPin?: (token: TokenIdentity) => Promise<boolean>;
   /** What happens to the token; with an error if it is a failure. */
   readonly onEvent: (what: string, error?: unknown) => void;
 }
@@ -130,9 +130,9 @@ const TOKEN_TIMEOUT_MS = 20_000;
 /** A token that is not there is no failure. @throws {SignetError} CONFIGURATION */
 export async function openToken(options: TokenOptions, context: OpenTokenContext): Promise<KeyBackend> {
   const { rememberedPin: remembered, forgetPin, ...shared } = context;
-  const rememberedPin = ({ serial }: TokenIdentity): RememberedPin => ({
-    read: async () => remembered?.(serial),
-    forget: async () => forgetPin?.(serial),
+  const rememberedPin = (token: TokenIdentity): RememberedPin => ({
+    read: async () => remembered?.(token),
+    forget: async () => (await forgetPin?.(token)) ?? false,
   });
   const common = {
     ...shared,

@@ -2,6 +2,7 @@
 import type { Interaction, KeyInfo, PinQuestion, TokenIdentity } from '../backends/backend.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import type { Secret } from '../crypto/secret.ts';
+import { SignetError } from '../errors.ts';
 import type { QuestionMessage } from '../rpc/messages.ts';
 import type { InteractionSession } from './interactions.ts';
 
@@ -25,10 +26,12 @@ export class CallInteraction implements Interaction {
     return this.#ask({ kind: 'new passphrase', ...keyFields(key) }, signal);
   }
 
+  /** @throws {SignetError} CANCELLED if the session has ended: that answers for nobody else who waits for the token */
   async pin({ token, secret, isNew, triesLeft, key }: PinQuestion, signal?: AbortSignal): Promise<Secret | undefined> {
     const kind = isNew ? `new ${secret}` : secret;
     const owner = key === undefined ? {} : keyFields(key);
     const pin = await this.#ask({ kind, ...owner, token: tokenMessage(token), tries_left: triesLeft ?? -1 }, signal);
+    if (pin === undefined && this.#session.hasEnded) throw new SignetError('CANCELLED', 'the interaction has ended');
     // Nothing was typed: not worth a try.
     if (pin?.bytes().byteLength !== 0) return pin;
     pin.dispose();

@@ -13,13 +13,14 @@ import type {
 import type { SignContext } from '../backends/backend.ts';
 import { type ErrorCode, GRPC_STATUS, type GrpcStatusName, SignetError } from '../errors.ts';
 import type { CallInteraction } from './call-interaction.ts';
+import { CallSlots } from './call-slots.ts';
 import { atMost, describeError, type Logger } from './log.ts';
 import type { MethodMetrics, Metrics } from './metrics.ts';
 import type { Peer, Peers } from './peer.ts';
 import { type Status, statusOf, toSignetError } from './status.ts';
 
 export interface CallLimits {
-  /** Calls being answered at once; more are refused with RESOURCE_EXHAUSTED. */
+  /** Calls being answered at once; more are refused with RESOURCE_EXHAUSTED. One client gets 7 of 8 of them. */
   readonly maxConcurrentCalls: number;
   readonly callTimeoutMs: number;
 }
@@ -47,6 +48,7 @@ export interface MethodOptions {
 type AnyCall = EventEmitter &
   Pick<ServerUnaryCall<unknown, unknown>, 'cancelled' | 'getDeadline' | 'getPeer' | 'metadata'>;
 
+const SHUTTING_DOWN = new SignetError('UNAVAILABLE', 'the daemon is shutting down');
 /** One reason for all: making an exception costs more than the rest of the call. */
 const GONE = new SignetError('CANCELLED', 'the call was cancelled');
 
@@ -137,13 +139,14 @@ export class Calls implements Disposable {
   readonly #unanswered = new Map<number, Set<OpenCall>>();
   readonly #sweeper: NodeJS.Timeout;
   readonly #refused: (fields: object, text: string) => void;
-  #inFlight = 0;
+  readonly #slots: CallSlots;
   #draining = false;
   #whenIdle: (() => void) | undefined;
   #lastActivity = performance.now();
 
   constructor(options: { limits: CallLimits; metrics: Metrics; peers: Peers; log: Logger }) {
     this.#limits = options.limits;
+    this.#slots = new CallSlots(options.limits.maxConcurrentCalls);
     this.#metrics = options.metrics;
     this.#peers = options.peers;
     this.#log = options.log;
@@ -154,18 +157,18 @@ export class Calls implements Disposable {
   }
 
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#slots.inUse;
   }
 
   /** Milliseconds since the last call ended; 0 while one is being answered. */
   get idleMs(): number {
-    return this.#inFlight > 0 ? 0 : performance.now() - this.#lastActivity;
+    return this.inFlight > 0 ? 0 : performance.now() - this.#lastActivity;
   }
 
   /** Refuses new calls from now on. @returns When those in flight have been answered. */
   async drain(): Promise<void> {
     this.#draining = true;
-    if (this.#inFlight === 0) return;
+    if (this.inFlight === 0) return;
     await new Promise<void>((resolve) => {
       this.#whenIdle = resolve;
     });
@@ -175,8 +178,7 @@ export class Calls implements Disposable {
   abandon(): void {
     for (const open of [...this.#unanswered.values()].flatMap((calls) => [...calls])) {
       open.context.abort();
-      const error = new SignetError('UNAVAILABLE', 'the daemon is shutting down');
-      if (this.#answer(open, 'UNAVAILABLE')) open.fail(statusOf(error));
+      if (this.#answer(open, 'UNAVAILABLE')) open.fail(statusOf(SHUTTING_DOWN));
     }
   }
 
@@ -201,7 +203,7 @@ export class Calls implements Disposable {
       handler(call.request, open.context).then(
         (response) => {
           if (this.#answer(open, 'OK')) callback(null, response);
-          this.#close();
+          this.#close(open);
         },
         (thrown: unknown) => this.#failed(open, thrown),
       );
@@ -228,7 +230,7 @@ export class Calls implements Disposable {
       send().then(
         () => {
           if (this.#answer(open, 'OK')) call.end();
-          this.#close();
+          this.#close(open);
         },
         (thrown: unknown) => this.#failed(open, thrown),
       );
@@ -250,7 +252,7 @@ export class Calls implements Disposable {
       handler(this.#items(call, open), open.context).then(
         (response) => {
           if (this.#answer(open, 'OK')) callback(null, response);
-          this.#close();
+          this.#close(open);
         },
         (thrown: unknown) => this.#failed(open, thrown),
       );
@@ -271,7 +273,9 @@ export class Calls implements Disposable {
 
   #open(method: Method, call: AnyCall, fail: (status: Status) => void): OpenCall | undefined {
     method.metrics.started();
-    const refusal = method.options.always ? undefined : this.#refusal();
+    const address = call.getPeer();
+    const peer = this.#peers.find(address);
+    const refusal = method.options.always ? undefined : this.#refusal(peer.client);
     if (refusal !== undefined) {
       const status = statusOf(refusal);
       this.#refused({ method: method.name, code: refusal.code, error: refusal.message }, 'call refused');
@@ -279,12 +283,11 @@ export class Calls implements Disposable {
       method.metrics.ended(nameOf(status), 0);
       return undefined;
     }
-    this.#inFlight++;
+    this.#slots.take(peer.client);
     const limitMs = Math.max(method.options.patienceMs?.(call.metadata) ?? 0, this.#limits.callTimeoutMs);
     const deadline = Math.min(Number(call.getDeadline()), Date.now() + limitMs);
-    const address = call.getPeer();
     const { metadata } = call;
-    const context = new CallContext({ peer: this.#peers.find(address), address, deadline, metadata });
+    const context = new CallContext({ peer, address, deadline, metadata });
     const startedAt = performance.now();
     const open: OpenCall = {
       method,
@@ -348,15 +351,15 @@ export class Calls implements Disposable {
       const status = thrown instanceof CallFailure ? thrown.status : (method.options.toStatus ?? statusOf)(error);
       if (this.#answer(open, nameOf(status))) fail(status);
     } finally {
-      this.#close();
+      this.#close(open);
     }
   }
 
   /** A slot is given back when the work has really ended, not when the caller stopped waiting. */
-  #close(): void {
-    this.#inFlight--;
+  #close({ context }: OpenCall): void {
+    this.#slots.giveBack(context.client);
     this.#lastActivity = performance.now();
-    if (this.#inFlight === 0) this.#whenIdle?.();
+    if (this.inFlight === 0) this.#whenIdle?.();
   }
 
   #sweep(): void {
@@ -373,10 +376,8 @@ export class Calls implements Disposable {
     }
   }
 
-  #refusal(): SignetError | undefined {
-    if (this.#draining) return new SignetError('UNAVAILABLE', 'the daemon is shutting down');
-    if (this.#inFlight >= this.#limits.maxConcurrentCalls) return new SignetError('OVERLOADED', 'too many calls');
-    return undefined;
+  #refusal(client: string): SignetError | undefined {
+    return this.#draining ? SHUTTING_DOWN : this.#slots.refusal(client);
   }
 }
 

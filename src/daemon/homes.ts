@@ -3,7 +3,7 @@ import cluster from 'node:cluster';
 import { join } from 'node:path';
 import type { KeyBackend } from '../backends/backend.ts';
 import { type OpenContext, openToken } from '../backends/open.ts';
-import { SecretStore } from '../keyring/secret-store.ts';
+import { pinName, SecretStore } from '../keyring/secret-store.ts';
 import { aliasVariable, ConfiguredPassphrases, passphraseOfAlias } from '../keyring/unlock.ts';
 import { defaultStateDir } from '../locations.ts';
 import type { Config } from './config.ts';
@@ -54,8 +54,8 @@ export async function openTokens({ config, env, log: { logger }, secretStore }: 
         stateDirectory,
         credentialsDirectory: env['CREDENTIALS_DIRECTORY'],
         isOnlyToken: config.tokens.length === 1,
-        rememberedPin: (serial) => secretStore.get(`pin:${serial}`),
-        forgetPin: (serial) => secretStore.drop(`pin:${serial}`),
+        rememberedPin: (token) => secretStore.get(pinName(token)),
+        forgetPin: (token) => secretStore.drop(pinName(token)),
         onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),
         onEvent: (what, error) => {
           if (error === undefined) logger.info(what);

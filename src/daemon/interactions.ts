@@ -100,6 +100,11 @@ export class InteractionSession {
     this.#onEnd = onEnd;
   }
 
+  /** Nobody can be asked any more. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
   begin(): void {
     const call = this.#call;
     call.on('data', (reply: InteractionReply) => this.#take(reply));

@@ -9,6 +9,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AsyncEntry } from '@napi-rs/keyring';
 import pLimit from 'p-limit';
+import type { TokenIdentity } from '../backends/backend.ts';
+import { formatPkcs11Uri } from '../backends/pkcs11/uri.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import { Secret } from '../crypto/secret.ts';
 import { SignetError } from '../errors.ts';
@@ -21,6 +23,11 @@ const PAUSE_MS = 30_000;
 
 /** What is kept: the passphrase of a key, or the PIN of a token. */
 export type SecretName = `passphrase:${KeyId}` | `pin:${string}`;
+
+/** Serial number and label, as a URI (RFC 7512): tokens of some modules, NSS and tpm2-pkcs11, all have the serial number 0. */
+export function pinName({ serial, label }: Pick<TokenIdentity, 'serial' | 'label'>): SecretName {
+  return `pin:${formatPkcs11Uri({ token: label, serial })}`;
+}
 
 type Keyring = typeof import('@napi-rs/keyring');
 
@@ -69,9 +76,13 @@ export class SecretStore {
     return this.#use(name, (entry) => entry.deleteCredential());
   }
 
-  /** As `delete`, for a secret that was refused: a store that cannot be asked is reported, and no error. */
-  async drop(name: SecretName): Promise<void> {
-    await this.#quietly(() => this.delete(name));
+  /**
+   * As `delete`, for a secret that was refused: a store that cannot be asked is reported, and no error.
+   *
+   * @returns Whether it is gone for certain.
+   */
+  async drop(name: SecretName): Promise<boolean> {
+    return (await this.#quietly(() => this.delete(name))) !== undefined;
   }
 
   /** Before a person is asked for a secret: is there a store at all? @throws {SignetError} UNAVAILABLE */

@@ -38,20 +38,35 @@ export async function narrow(
   });
 }
 
-/** @throws {SignetError} TOKEN_NOT_PRESENT, or why the only token that could be the one cannot be asked */
-export async function withSerial(homes: readonly KeyBackend[], serial: string): Promise<KeyBackend> {
+/**
+ * @param label Of the token, where others may have the same serial number.
+ * @throws {SignetError} TOKEN_NOT_PRESENT, INVALID_ARGUMENT if several tokens answer to that, or why the only token that
+ *   could be the one cannot be asked
+ */
+export async function withSerial(homes: readonly KeyBackend[], serial: string, label?: string): Promise<KeyBackend> {
   const found: string[] = [];
+  const matches: KeyBackend[] = [];
   let failure: unknown;
   for (const home of homes) {
     try {
       const status = await home.token?.status();
       if (status === undefined) continue;
-      if (status.identity.serial === serial) return home;
-      found.push(status.identity.serial);
+      const { identity } = status;
+      if (identity.serial === serial && (label === undefined || identity.label === label)) matches.push(home);
+      found.push(identity.serial);
     } catch (error) {
       failure ??= error;
     }
   }
+  const [match, ...others] = matches;
+  if (others.length > 0) {
+    // Never the first of them: what is asked for may erase it.
+    const what = `${matches.length} configured tokens have the serial number ${JSON.stringify(serial)}`;
+    throw new SignetError('INVALID_ARGUMENT', what, {
+      hint: 'give its label too where the command takes one, or configure only one of them',
+    });
+  }
+  if (match !== undefined) return match;
   if (found.length === 0 && failure !== undefined) throw failure;
   throw new SignetError('TOKEN_NOT_PRESENT', `no configured token has the serial number ${JSON.stringify(serial)}`, {
     hint: found.length === 0 ? 'add the token to "tokens"' : `those that answer are: ${found.join(', ')}`,

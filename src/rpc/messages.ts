@@ -193,11 +193,13 @@ export interface AttestKeyResponse {
 export interface RememberRequest {
   readonly key_id: string;
   readonly serial: string;
+  readonly label?: string;
   readonly secret: Uint8Array;
 }
 export interface ForgetRequest {
   readonly key_id: string;
   readonly serial: string;
+  readonly label?: string;
 }
 export interface ForgetResponse {
   readonly forgotten: boolean;

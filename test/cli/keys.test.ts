@@ -226,6 +226,7 @@ describe('signet unlock and lock', () => {
     [['unlock', '--all', '--for', 'a while'], '--for cannot be "a while"'],
     [['key', 'remember'], 'name either a key ID, or a token with --serial'],
     [['key', 'forget', 'abcd', '--serial', '1'], 'name either a key ID, or a token with --serial'],
+    [['key', 'forget', 'abcd', '--label', 'ci'], 'name either a key ID, or a token with --serial'],
   ])('refuse %j', async (args, message) => {
     const result = await signet(...args);
     expect(result).toMatchObject({ ending: 2, stdout: '' });

@@ -3,35 +3,33 @@ import { copyFile, mkdir, open as openFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { SignContext } from '../../src/backends/backend.ts';
 import { probeModule } from '../../src/backends/pkcs11/probe.ts';
 import { wellKnownModules } from '../../src/backends/pkcs11/well-known-modules.ts';
 import { SignetError } from '../../src/errors.ts';
 import { waitFor } from '../support/conditions.ts';
+import { type FaultyModule, faultyModule } from '../support/faulty-module.ts';
 import { NSS_MODULE } from '../support/nss.ts';
-import { type Shim, shimBefore } from '../support/pkcs11-shim.ts';
 import { Resources } from '../support/resources.ts';
 import { SOFTHSM_MODULE, type SoftHsm, softHsm, tokenUri } from '../support/softhsm.ts';
 
 const ENTRY = fileURLToPath(new URL('../../dist/backends/pkcs11/probe-host.js', import.meta.url));
-const CONTEXT: SignContext = { caller: 'test' };
 /** ELF: e_machine, and the values of the two machines that this one may be. */
 const E_MACHINE = 18;
 const [EM_X86_64, EM_AARCH64] = [62, 183];
 
 let resources: Resources;
 let hsm: SoftHsm;
-let shim: Shim;
+let module: FaultyModule;
 
 beforeEach(async () => {
   resources = new Resources();
   hsm = resources.use(await softHsm());
   await hsm.createToken('ci');
-  shim = await shimBefore(hsm);
+  module = await faultyModule(hsm);
 });
 afterEach(() => resources[Symbol.asyncDispose]());
 
-const probe = (path: string, timeoutMs = 10_000) => probeModule(path, { env: shim.env, timeoutMs, entry: ENTRY });
+const probe = (path: string, timeoutMs = 10_000) => probeModule(path, { env: module.env, timeoutMs, entry: ENTRY });
 const problemOf = async (path: string, timeoutMs?: number) => {
   const result = await probe(path, timeoutMs);
   return 'error' in result ? `${result.error.code} ${result.error.message.replace(path, 'PATH')}` : 'works';
@@ -86,44 +84,20 @@ describe('a file that is no module', () => {
 
 describe('a module that', () => {
   it.each(['load', 'C_Initialize'] as const)('crashes in %s takes nobody with it', async (call) => {
-    await shim.crashIn(call);
-    expect(await problemOf(shim.modulePath)).toBe(
+    await module.misbehave(`${call} crash`);
+    expect(await problemOf(module.modulePath)).toBe(
       'UNAVAILABLE the PKCS#11 module PATH ends the process that loads it (SIGABRT)',
     );
-    const backend = resources.use(await shim.open(tokenUri('ci')));
+    const backend = resources.use(await module.open(tokenUri('ci')));
     expect(await backend.health()).toMatchObject({ ready: false });
-    await shim.crashIn(undefined);
+    await module.misbehave();
     await waitFor('the token to work', async () => (await backend.health()).ready);
   });
 
   it('hangs is ended', async () => {
-    await shim.hangIn('C_Initialize');
-    expect(await problemOf(shim.modulePath, 500)).toBe(
+    await module.misbehave('C_Initialize hang');
+    expect(await problemOf(module.modulePath, 500)).toBe(
       'UNAVAILABLE the PKCS#11 module PATH does not answer within 500 ms',
-    );
-  });
-
-  it('crashes or hangs in a signature costs that signature', async () => {
-    const pinFile = await hsm.pinFile();
-    const backend = resources.use(await shim.open(tokenUri('ci'), { pinFile, operationTimeoutMs: 2000 }));
-    const key = await backend.generator.generate({ algorithm: 'ecdsa', role: 'root', gun: '' }, CONTEXT);
-    const sign = () => backend.sign(key.keyId, { message: Buffer.from('x') }, CONTEXT);
-    await shim.crashIn('C_Sign');
-    expect(await failure(sign())).toMatchObject({
-      code: 'UNAVAILABLE',
-      message: 'the token host of pkcs11:token=ci ended (SIGABRT)',
-    });
-    await shim.hangIn('C_Sign');
-    expect(await failure(sign())).toMatchObject({
-      code: 'UNAVAILABLE',
-      message: 'the token host of pkcs11:token=ci did not answer within 2000 ms and is replaced',
-    });
-    await shim.crashIn(undefined);
-    await waitFor('a signature', () =>
-      sign().then(
-        () => true,
-        () => false,
-      ),
     );
   });
 });

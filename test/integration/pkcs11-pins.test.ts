@@ -9,8 +9,8 @@ import { verifySignature } from '../../src/crypto/public-key.ts';
 import { Secret } from '../../src/crypto/secret.ts';
 import { SignetError } from '../../src/errors.ts';
 import { waitFor } from '../support/conditions.ts';
+import { type FaultyModule, faultyModule } from '../support/faulty-module.ts';
 import { pinPerson } from '../support/pin-person.ts';
-import { type Shim, shimBefore } from '../support/pkcs11-shim.ts';
 import { runProgram, startProgram } from '../support/processes.ts';
 import { Resources } from '../support/resources.ts';
 import { SO_PIN, SOFTHSM_MODULE, type SoftHsm, softHsm, TEST_PIN, tokenUri } from '../support/softhsm.ts';
@@ -23,19 +23,19 @@ const WRONG_PIN = '00000000';
 
 let resources: Resources;
 let hsm: SoftHsm;
-let shim: Shim;
+let module: FaultyModule;
 let stateDirectory: string;
 
 beforeEach(async () => {
   resources = new Resources();
   hsm = resources.use(await softHsm());
   await hsm.createToken('ci');
-  shim = await shimBefore(hsm);
+  module = await faultyModule(hsm);
   stateDirectory = join(hsm.directory, 'state');
 });
 afterEach(() => resources[Symbol.asyncDispose]());
 
-const open = (options: Partial<Pkcs11Options> = {}) => shim.open(tokenUri('ci'), { stateDirectory, ...options });
+const open = (options: Partial<Pkcs11Options> = {}) => module.open(tokenUri('ci'), { stateDirectory, ...options });
 const generate = (backend: Pkcs11Backend, context: SignContext = CONTEXT) =>
   backend.generator.generate({ algorithm: 'ecdsa', ...OWNER }, context);
 const outcome = (promise: Promise<unknown>): Promise<string> =>
@@ -52,22 +52,22 @@ describe('a PIN that was configured', () => {
       const outcomes = await Promise.all(Array.from({ length: 100 }, () => outcome(generate(backend))));
       expect(new Set(outcomes)).toEqual(new Set(['PIN_INCORRECT']));
     }
-    expect(await shim.logins()).toBe(1);
+    expect(await module.logins()).toBe(1);
     await writeFile(pinFile, TEST_PIN);
     await using backend = await open({ pinFile });
     await generate(backend);
-    expect(await shim.logins()).toBe(2);
+    expect(await module.logins()).toBe(2);
   });
 
   it('and kills the module costs one try, over restarts', async () => {
     const pinFile = await hsm.pinFile();
-    await shim.crashIn('C_Login');
+    await module.misbehave('C_Login crash');
     for (let restart = 0; restart < 3; restart++) {
       await using backend = await open({ pinFile });
       for (let i = 0; i < 3; i++) expect(await outcome(generate(backend))).not.toBe('ok');
     }
-    expect(await shim.logins()).toBe(1);
-    await shim.crashIn(undefined);
+    expect(await module.logins()).toBe(1);
+    await module.misbehave();
     await using backend = await open({ pinFile });
     expect(await outcome(generate(backend))).toBe('PIN_REQUIRED');
     const person = pinPerson(() => TEST_PIN);
@@ -92,12 +92,13 @@ describe('a PIN that was configured', () => {
       read: async () => (kept === undefined ? undefined : Secret.fromText(kept)),
       forget: async () => {
         kept = undefined;
+        return true;
       },
     });
     await using backend = await open({ rememberedPin });
     expect(kept).toBeUndefined();
     expect(await outcome(generate(backend))).toBe('PIN_REQUIRED');
-    expect(await shim.logins()).toBe(1);
+    expect(await module.logins()).toBe(1);
     kept = TEST_PIN;
     await generate(backend);
   });
@@ -108,9 +109,9 @@ describe('a PIN that was configured', () => {
     const answers = [TEST_PIN, '11223344'];
     await backend.token.changePin('pin', pinPerson(() => answers.shift()).context);
     await backend.token.release();
-    const before = await shim.logins();
+    const before = await module.logins();
     expect(await outcome(generate(backend))).toBe('PIN_INCORRECT');
-    expect(await shim.logins()).toBe(before);
+    expect(await module.logins()).toBe(before);
     await writeFile(pinFile, '11223344');
     await generate(backend);
   });
@@ -122,7 +123,7 @@ describe('signetd that is restarted again and again with a wrong PIN', () => {
     const home = join(hsm.directory, 'home');
     await mkdir(home, { mode: 0o700 });
     const configFile = join(hsm.directory, 'signetd.json');
-    const uri = `pkcs11:token=ci?module-path=${shim.modulePath}&pin-source=file:${pinFile}`;
+    const uri = `pkcs11:token=ci?module-path=${module.modulePath}&pin-source=file:${pinFile}`;
     const config = {
       storage: { backend: 'file', path: join(hsm.directory, 'keys') },
       agent: { socket: join(hsm.directory, 'run', 's') },
@@ -130,13 +131,13 @@ describe('signetd that is restarted again and again with a wrong PIN', () => {
     };
     await writeFile(configFile, JSON.stringify(config));
     for (const signal of ['SIGTERM', 'SIGKILL', 'SIGTERM'] as const) {
-      const env = { ...shim.env, HOME: home };
+      const env = { ...module.env, HOME: home };
       const program = await startProgram(SIGNETD, ['-config', configFile], { env }, { output: /"msg":"ready"/ });
       expect(program.stderr).not.toContain(WRONG_PIN);
       program.kill(signal);
       await program.ended;
     }
-    expect(await shim.logins()).toBe(1);
+    expect(await module.logins()).toBe(1);
     const [state = ''] = await readdir(join(home, '.signet', 'state'));
     expect(await readFile(join(home, '.signet', 'state', state), 'utf8')).toContain('"refused": true');
   });
@@ -165,7 +166,7 @@ describe('a person', () => {
         key: undefined,
       },
     ]);
-    expect(await shim.logins()).toBe(1);
+    expect(await module.logins()).toBe(1);
   });
 
   it('who declines, or is wrong, ends the wait of all; and no machine tries again', async () => {
@@ -177,7 +178,7 @@ describe('a person', () => {
     const refused = await Promise.all([1, 2, 3].map(() => outcome(generate(backend, mistaken.context))));
     expect(refused).toEqual(['PIN_INCORRECT', 'PIN_INCORRECT', 'PIN_INCORRECT']);
     expect(mistaken.questions).toHaveLength(1);
-    expect(await shim.logins()).toBe(1);
+    expect(await module.logins()).toBe(1);
   });
 
   it('who goes away leaves the question to the next who waits', async () => {
@@ -201,7 +202,7 @@ describe('a person', () => {
     const person = pinPerson(() => TEST_PIN);
     await generate(backend, person.context);
     expect(await backend.health()).toEqual({ ready: true });
-    expect(await shim.logins()).toBe(2);
+    expect(await module.logins()).toBe(2);
   });
 
   it('is asked again after the token was let go of, unless the PIN is cached for a time', async () => {
@@ -244,7 +245,7 @@ describe('a key that wants the PIN for each signature', () => {
     const { key, sign } = await openWithKey({ pinFile: await hsm.pinFile() });
     expect(key.device?.pinPolicy).toBe('always');
     expect(await Promise.all(Array.from({ length: 20 }, () => sign()))).toEqual(Array.from({ length: 20 }, () => true));
-    expect(await shim.logins()).toBe(21);
+    expect(await module.logins()).toBe(21);
   });
 
   it('gets it from a person, who is asked for each signature, and once for the login and the first one', async () => {
@@ -271,10 +272,10 @@ describe('a key that wants the PIN for each signature', () => {
     const { backend, sign } = await openWithKey({ pinFile });
     expect(await sign()).toBe(true);
     await writeFile(pinFile, WRONG_PIN);
-    const before = await shim.logins();
+    const before = await module.logins();
     const outcomes = await Promise.all(Array.from({ length: 20 }, () => outcome(sign())));
     expect(new Set(outcomes)).toEqual(new Set(['PIN_INCORRECT']));
-    expect(await shim.logins()).toBe(before + 1);
+    expect(await module.logins()).toBe(before + 1);
     expect(await sign(pinPerson(() => TEST_PIN).context)).toBe(true);
     expect(await backend.count()).toBe(1);
   });
@@ -337,7 +338,7 @@ describe('the PINs of a token', () => {
   });
 
   it('are given to a blank token, with its label', async () => {
-    await using backend = await shim.open(tokenUri('brand new'), { stateDirectory });
+    await using backend = await module.open(tokenUri('brand new'), { stateDirectory });
     expect(await backend.health()).toMatchObject({ ready: false });
     await backend.token.initialise?.('brand new', person('so-pin-1', '12121212').context);
     await generate(backend, person('12121212').context);

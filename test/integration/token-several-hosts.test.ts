@@ -1,5 +1,5 @@
 /** A token with several hosts, for modules that can work in parallel processes. */
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { KeyInfo, SignContext } from '../../src/backends/backend.ts';
 import type { Pkcs11Backend, Pkcs11Options } from '../../src/backends/pkcs11/pkcs11-backend.ts';
@@ -29,7 +29,7 @@ beforeEach(async () => {
 afterEach(() => resources[Symbol.asyncDispose]());
 
 async function open(options: Partial<Pkcs11Options> = {}): Promise<Pkcs11Backend> {
-  const uri = { ...tokenUri('ci'), modulePath: module.path };
+  const uri = { ...tokenUri('ci'), modulePath: module.modulePath };
   const defaults = { pinFile: await hsm.pinFile(), env: module.env, operationTimeoutMs: 3000, hosts: HOSTS };
   return resources.use(await hsm.open(uri, { ...defaults, ...options }));
 }
@@ -130,6 +130,23 @@ describe('several hosts of one token', () => {
     expect(await backend.unlocker.lock()).toBeGreaterThan(0);
     for (let i = 0; i < 2 * HOSTS; i++) expect(await sign(backend, key)).toBe('PIN_REQUIRED');
     expect((await module.logins()) - before).toBe(HOSTS);
+  });
+
+  it('that are replaced never try a PIN that the token has not taken', async () => {
+    const pinFile = await hsm.pinFile();
+    const events: string[] = [];
+    const backend = await open({ pinFile, hosts: 2, onEvent: (what) => events.push(what) });
+    const key = await makeKey(backend);
+    await waitFor('both to be open', async () => (await module.logins()) === 2);
+    await writeFile(pinFile, '000000');
+    const further = (await hostPids()).find((pid) => pid !== backend.hostPid) ?? 0;
+    process.kill(further, 'SIGKILL');
+    await waitFor('the other to be of no help', async () => {
+      await sign(backend, key);
+      return events.includes('a further token host cannot help');
+    });
+    expect(await module.logins()).toBe(2);
+    expect(await sign(backend, key)).toBe(true);
   });
 
   it('leave no process behind', async () => {

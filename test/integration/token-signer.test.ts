@@ -43,7 +43,7 @@ const use = <T extends Disposable>(client: T): T => {
 /** A daemon with a token for timestamps; snapshots go to files. */
 async function start(name = 'signer', token: object = {}) {
   const certificate = await authority.issue(name, { extendedKeyUsage: ['serverAuth'] });
-  const uri = `pkcs11:token=ci?module-path=${module.path}&pin-source=file:${await hsm.pinFile()}`;
+  const uri = `pkcs11:token=ci?module-path=${module.modulePath}&pin-source=file:${await hsm.pinFile()}`;
   const signer = resources.use(
     await startSignetd(
       join(hsm.directory, name),

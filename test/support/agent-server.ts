@@ -105,6 +105,7 @@ function memoryStore(kept: Map<string, string>): Pick<SecretStore, 'get' | 'set'
     delete: async (name: SecretName) => kept.delete(name),
     drop: async (name: SecretName) => {
       kept.delete(name);
+      return true;
     },
   };
 }

@@ -6,6 +6,7 @@ import { FAKE_PUBLIC_KEY, fakeBackend, fakeKeyInfo } from './fake-backend.ts';
 
 export interface FakeTokenOptions {
   readonly serial?: string;
+  readonly label?: string;
   readonly name?: string;
   readonly hasKey?: boolean;
   /** Resolves when the token has been touched. */
@@ -26,10 +27,10 @@ export interface FakeToken extends KeyBackend {
 export const TOKEN_KEY: KeyId = parseKeyId('7'.repeat(64));
 
 export function fakeTokenBackend(options: FakeTokenOptions = {}): FakeToken {
-  const { serial = '4711', name = 'yubikey', hasKey = true, touched } = options;
-  const state = { pin: '123456', tries: 3, loggedIn: false, released: 0, label: 'Test', isPresent: true };
+  const { serial = '4711', label = 'Test', name = 'yubikey', hasKey = true, touched } = options;
+  const state = { pin: '123456', tries: 3, loggedIn: false, released: 0, label, isPresent: true };
   const identity = () => ({ backend: name, label: state.label, serial });
-  const device = { serial, label: 'Test', slot: '9c', touchPolicy: 'always', attested: true } as const;
+  const device = { serial, label, slot: '9c', touchPolicy: 'always', attested: true } as const;
   const info = fakeKeyInfo(TOKEN_KEY, {
     role: 'root',
     location: `token ${serial}`,
@@ -90,7 +91,9 @@ export function fakeTokenBackend(options: FakeTokenOptions = {}): FakeToken {
       },
       importer: { import: async (_pkcs8, { role, gun }) => ({ ...info, role, gun, publicKey: FAKE_PUBLIC_KEY }) },
       unlocker: {
-        unlock: async (_keyId, pin) => tryPin(Buffer.from(pin.bytes()).toString()),
+        unlock: async (_keyId, pin) => {
+          if (!state.loggedIn) tryPin(Buffer.from(pin.bytes()).toString());
+        },
         lock: async () => {
           const wasOpen = state.loggedIn;
           state.loggedIn = false;

@@ -1,9 +1,10 @@
 /**
  * Puts objects on a token that other programs might have made. Run as a process of its own, because it loads the module.
  *
- * Arguments: the module, the token's label, the PIN, what (below), how many.
+ * Arguments: the module, the token's label, the PIN, what (`makers` below), how many.
  */
 import { createRequire } from 'node:module';
+import { p256 } from '@noble/curves/nist.js';
 
 const [modulePath, label, pin, what, count] = process.argv.slice(2);
 const pkcs11 = createRequire(import.meta.url)('pkcs11js');
@@ -20,7 +21,33 @@ const common = (name, id) => [
   { type: pkcs11.CKA_LABEL, value: name },
   ...(id === undefined ? [] : [{ type: pkcs11.CKA_ID, value: Buffer.from(id) }]),
 ];
+const P256 = Buffer.from('06082a8648ce3d030107', 'hex');
 const makers = {
+  /** Key pairs of Signet's, for the GUNs example.com/0 and so on. Made here: that takes a token longer. */
+  pairs: (number) => {
+    const scalar = BigInt(number + 1); // a point is one addition from the one before
+    const label = `signet:targets:example.com/${number}`;
+    const id = Buffer.from(number.toString(16).padStart(8, '0'), 'hex');
+    const curve = [
+      { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },
+      { type: pkcs11.CKA_EC_PARAMS, value: P256 },
+    ];
+    const point = Buffer.from(p256.Point.BASE.multiply(scalar).toBytes(false));
+    module.C_CreateObject(session, [
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PUBLIC_KEY },
+      ...curve,
+      { type: pkcs11.CKA_EC_POINT, value: Buffer.concat([Buffer.of(4, point.length), point]) },
+      ...common(label, id),
+    ]);
+    module.C_CreateObject(session, [
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
+      ...curve,
+      { type: pkcs11.CKA_SENSITIVE, value: true },
+      { type: pkcs11.CKA_SIGN, value: true },
+      { type: pkcs11.CKA_VALUE, value: Buffer.from(scalar.toString(16).padStart(64, '0'), 'hex') },
+      ...common(label, id).map((row) => (row.type === pkcs11.CKA_PRIVATE ? { ...row, value: true } : row)),
+    ]);
+  },
   data: (number) =>
     module.C_CreateObject(session, [{ type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA }, ...common(`data ${number}`)]),
   /** A public key alone, of a type that signs nothing here. */
@@ -40,7 +67,7 @@ const makers = {
       session,
       { mechanism: pkcs11.CKM_EC_KEY_PAIR_GEN },
       [
-        { type: pkcs11.CKA_EC_PARAMS, value: Buffer.from('06082a8648ce3d030107', 'hex') },
+        { type: pkcs11.CKA_EC_PARAMS, value: P256 },
         { type: pkcs11.CKA_VERIFY, value: true },
         ...common('twin', [0x22]),
       ],
@@ -56,7 +83,7 @@ const makers = {
     module.C_CreateObject(session, [
       { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PUBLIC_KEY },
       { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },
-      { type: pkcs11.CKA_EC_PARAMS, value: Buffer.from('06082a8648ce3d030107', 'hex') },
+      { type: pkcs11.CKA_EC_PARAMS, value: P256 },
       { type: pkcs11.CKA_EC_POINT, value: Buffer.concat([Buffer.from('044104', 'hex'), Buffer.alloc(64, number)]) },
       ...common(`anchor ${number}`, [0xaa, number >> 8, number & 0xff]),
     ]),

@@ -90,6 +90,11 @@ export class PinMemory {
     };
   }
 
+  /** Whether this is the content that the token took last, in this process. */
+  hasTaken({ pin }: SourcedPin): boolean {
+    return this.#taken?.print === this.#printOf(pin.bytes());
+  }
+
   /** A person's PIN was taken: the token counts from the beginning, and whatever was in doubt may be tried once more. */
   async clear(): Promise<void> {
     if (this.#file === undefined || (await this.#readAll()).size === 0) return;
@@ -120,9 +125,8 @@ export class PinMemory {
     this.#refused.add(print);
     this.#taken = undefined;
     await this.#write(source, { identity, accepted: false, refused: true, unanswered: 0 });
-    if (source.refused === undefined) return;
-    await source.refused();
-    await this.#write(source, undefined); // what it has from now on is another content
+    const isGone = (await source.refused?.()) ?? false;
+    if (isGone) await this.#write(source, undefined); // what it has from now on is another content
   }
 
   #notAgain(source: PinSource, why: 'refused' | 'unanswered'): SignetError {

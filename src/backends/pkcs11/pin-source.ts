@@ -24,16 +24,16 @@ export interface PinSource {
   readonly remedy: string;
   /** @returns Undefined if it has none for this token. @throws {SignetError} CONFIGURATION, UNAVAILABLE */
   read(): Promise<SourcedPin | undefined>;
-  /** Told when the token refused the PIN; it does not have that content any more afterwards. */
-  refused?(): Promise<void>;
+  /** Told when the token refused the PIN. @returns Whether it does not have that content any more. */
+  refused?(): Promise<boolean>;
 }
 
 /** A PIN that a person had the desktop's keyring remember. */
 export interface RememberedPin {
   /** @returns Undefined if there is none. */
   read(): Promise<Secret | undefined>;
-  /** The token refused it. */
-  forget(): Promise<void>;
+  /** The token refused it. @returns Whether it is forgotten for certain. */
+  forget(): Promise<boolean>;
 }
 
 export interface PinSourceOptions {
@@ -49,7 +49,7 @@ export interface PinSourceOptions {
 /** In order: only the first one that has a PIN is ever used. */
 export function pinSourcesOf(options: PinSourceOptions, token: TokenIdentity): readonly PinSource[] {
   const { pinFile, credentialsDirectory: directory, isOnlyToken = false, rememberedPin } = options;
-  const credentials = [...(isSafeName(token.serial) ? [`-${token.serial}`] : []), ...(isOnlyToken ? [''] : [])];
+  const credentials = [...(isName(token.serial) ? [`-${token.serial}`] : []), ...(isOnlyToken ? [''] : [])];
   return [
     ...(pinFile === undefined ? [] : [filePin(pinFile)]),
     ...(directory === undefined ? [] : credentials.map((suffix) => credentialPin(directory, `signet-pin${suffix}`))),
@@ -124,7 +124,7 @@ async function statOf(path: string, name: string) {
   });
 }
 
-/** Serial numbers come from devices. */
-function isSafeName(serial: string): boolean {
-  return /^[A-Za-z0-9._-]{1,32}$/.test(serial);
+/** Serial numbers come from devices. One of zeros, which NSS and tpm2-pkcs11 give to every token, says nothing. */
+function isName(serial: string): boolean {
+  return /^[A-Za-z0-9._-]{1,32}$/.test(serial) && !/^0+$/.test(serial);
 }

@@ -30,14 +30,15 @@ import { ANSWERS, type HostRequest } from './host-protocol.ts';
 import { IdleTimer } from './idle-timer.ts';
 import { KeyIndex, type KeyRecord } from './key-index.ts';
 import { KeyWriter } from './key-writer.ts';
+import { settle } from './pin-outcome.ts';
 import { isValidSignature, type PreparedInput, prepareInput } from './signing.ts';
 import { type AttachedToken, TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
-import { settle, TokenLogin, type TokenLoginOptions } from './token-login.ts';
+import { TokenLogin, type TokenLoginOptions } from './token-login.ts';
 import { Pkcs11TokenManager } from './token-manager.ts';
 
 export interface Pkcs11Options
   extends Omit<TokenConnectionOptions, 'onAttached' | 'loginAt' | 'requests'>,
-    Omit<TokenLoginOptions, 'backendName' | 'pinTriesLeft'> {
+    Omit<TokenLoginOptions, 'backendName' | 'pinTriesLeft' | 'onOpened'> {
   /** `pkcs11` unless it is a backend for one kind of device. */
   readonly backendName?: string | undefined;
   readonly hooks?: TokenHooks | undefined;
@@ -94,7 +95,12 @@ export class Pkcs11Backend implements KeyBackend {
       },
     });
     const pinTriesLeft = hooks.pinTriesLeft && (() => hooks.pinTriesLeft?.() ?? Promise.resolve(undefined));
-    this.login = new TokenLogin(this.connection, { ...options, backendName, pinTriesLeft });
+    this.login = new TokenLogin(this.connection, {
+      ...options,
+      backendName,
+      pinTriesLeft,
+      onOpened: () => this.#idle.restart(),
+    });
     this.token = new Pkcs11TokenManager(this.connection, this.login, backendName);
     const { onUnreadable } = options;
     this.#index = new KeyIndex(this.connection, {
@@ -321,7 +327,7 @@ export class Pkcs11Backend implements KeyBackend {
 
   async #releaseIfIdle(): Promise<boolean> {
     const { attached } = this.connection;
-    if (attached !== undefined && this.connection.isBusy) return false;
+    if (attached !== undefined && (this.connection.isBusy || this.login.isBusy)) return false;
     if (attached !== undefined) await this.connection.release(); // otherwise the next attachment begins the time anew
     return true;
   }

@@ -3,7 +3,6 @@
  * leaves, with back-off; the token is then found again by what its URI says. Who is logged in is token-login.ts's business.
  */
 
-import { setTimeout as delay } from 'node:timers/promises';
 import { SignetError } from '../../errors.ts';
 import type { SignContext } from '../backend.ts';
 import { SingleFlight } from '../single-flight.ts';
@@ -47,8 +46,6 @@ export interface AttachedToken {
   state: TokenState;
 }
 
-/** How often it is looked whether a token that is let go of has work left, milliseconds. */
-const DRAIN_LOOK_MS = 5;
 /** How long a failure to reach the token is told to others without trying again, milliseconds. */
 const RETRY_AFTER_MS = 200;
 /** Back-off of hosts that end by themselves, milliseconds; the first one is replaced at once. */
@@ -179,8 +176,7 @@ export class TokenConnection implements AsyncDisposable {
       this.#failure = undefined;
       this.#crashes = 0;
       // What is queued already is worked off; who comes now waits for the next attachment.
-      const endsAt = performance.now() + this.#options.operationTimeoutMs;
-      while (this.#requests.isBusy && host?.isAlive && performance.now() < endsAt) await delay(DRAIN_LOOK_MS);
+      await this.#requests.idle(this.#options.operationTimeoutMs);
       await Promise.all([host?.[Symbol.asyncDispose](), this.further.release()]);
     });
   }

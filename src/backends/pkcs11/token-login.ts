@@ -6,14 +6,15 @@
  */
 import pLimit from 'p-limit';
 import type { Secret } from '../../crypto/secret.ts';
-import { type ErrorCode, SignetError } from '../../errors.ts';
+import { SignetError } from '../../errors.ts';
 import type { Interaction, KeyInfo, SignContext, TokenIdentity } from '../backend.ts';
 import { cancelled, unlessAborted } from '../cancellation.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { CKF_TOKEN } from './constants.ts';
 import { ANSWERS, type TokenState } from './host-protocol.ts';
 import { PinCache } from './pin-cache.ts';
-import { PinMemory, type PinTry } from './pin-memory.ts';
+import { PinMemory } from './pin-memory.ts';
+import { canBeAsked, isAboutPin, NO_OUTCOME, NoPin, type OperationPin, settle } from './pin-outcome.ts';
 import { type PinSourceOptions, pinSourcesOf } from './pin-source.ts';
 import { type AttachedToken, isOpen, type TokenConnection } from './token-connection.ts';
 
@@ -25,25 +26,15 @@ export interface TokenLoginOptions extends PinSourceOptions {
   /** How long a person's PIN is kept in memory, milliseconds; 0: not beyond the call that it was given for. */
   readonly pinCacheMs?: number | undefined;
   readonly pinTriesLeft?: (() => Promise<number | undefined>) | undefined;
+  /** The token was opened, or not, for somebody who waited for that. */
+  readonly onOpened?: (() => void) | undefined;
 }
 
 /** The key that a PIN is wanted for; undefined for the token as a whole. */
 export type WantedFor = Pick<KeyInfo, 'keyId' | 'role' | 'gun'> | undefined;
 
-/** A PIN for one operation. The caller disposes of `pin` and tells the outcome. */
-export interface OperationPin {
-  readonly pin: Secret;
-  readonly outcome: PinTry;
-}
-
-/** There is no PIN to try, which is no failure of anything. */
-class NoPin extends SignetError {}
-
-const NO_OUTCOME: PinTry = {
-  accepted: async () => undefined,
-  refused: async () => undefined,
-  notTried: async () => undefined,
-};
+/** Which PINs that nobody is asked for may be tried. */
+type WhichPin = 'any' | 'only a PIN that was taken';
 
 export class TokenLogin {
   readonly #connection: TokenConnection;
@@ -54,8 +45,9 @@ export class TokenLogin {
   /** A person is being asked; resolves with the token open. */
   #question: Promise<void> | undefined;
   #problem: SignetError | undefined;
-  /** Whether the token took a PIN that nobody was asked for, at the last try. */
-  #isUnattended = false;
+  /** Who waits for the token to be opened. */
+  #waiting = 0;
+  readonly #tryTurn = pLimit(1);
   readonly #furtherTurn = pLimit(1);
 
   constructor(connection: TokenConnection, options: TokenLoginOptions) {
@@ -67,6 +59,11 @@ export class TokenLogin {
   /** Why the configured PIN is of no use, since the last try. */
   get problem(): SignetError | undefined {
     return this.#problem;
+  }
+
+  /** Whether somebody waits for the token to be opened. */
+  get isBusy(): boolean {
+    return this.#waiting > 0;
   }
 
   /** How the token is named to people. */
@@ -87,27 +84,29 @@ export class TokenLogin {
       this.#connection.further.tend();
       return undefined;
     }
-    try {
-      await this.#flights.run('login', () => this.#loginUnattended(attached));
-      return undefined;
-    } catch (error) {
-      if (context?.interaction === undefined || !canBeAsked(error)) throw error;
-      return await this.#askTogether(attached, context.interaction, context, wantedFor);
-    }
+    return await this.#whileWaiting(async () => {
+      try {
+        await this.#loginOnce(attached);
+        return undefined;
+      } catch (error) {
+        if (context?.interaction === undefined || !canBeAsked(error)) throw error;
+        return await this.#askTogether(attached, context.interaction, context, wantedFor);
+      }
+    });
   }
 
   /** At each attachment: keys can be listed in full if the token opens without a person. What fails is told by `problem`. */
   async loginAtAttachment(attached: AttachedToken): Promise<void> {
-    if (this.#cache.isEmpty && !this.#hasSources(attached)) return;
-    await this.login(undefined).catch(() => undefined);
+    if (this.#cache.isEmpty && pinSourcesOf(this.#options, this.identityOf(attached)).length === 0) return;
+    // Not `login`, which waits for the attachment that waits for this.
+    await this.#whileWaiting(() => this.#loginOnce(attached)).catch(() => undefined);
   }
 
   /** Opens the token with a PIN that a person gave. @throws {SignetError} as `login` */
   async loginWith(pin: Secret): Promise<void> {
     const attached = await this.#connection.attach();
     if (isOpen(attached)) return;
-    await this.#tryPin(attached, pin.bytes());
-    await this.#noteTaken(attached, pin);
+    if (await this.#tryPin(attached, pin.bytes())) await this.#noteTaken(attached, pin);
   }
 
   /** Opens the token at one of its further hosts, one after the other: never the first to try a PIN. */
@@ -116,8 +115,7 @@ export class TokenLogin {
       const attached = await host.attach();
       if (isOpen(attached)) return;
       if (pin !== undefined) await this.#tryPin(attached, pin);
-      else if (this.#isUnattended) await this.#openUnattended(attached);
-      else throw this.#required('');
+      else await this.#openUnattended(attached, 'only a PIN that was taken');
     });
   }
 
@@ -180,13 +178,25 @@ export class TokenLogin {
     return told ?? ((flags & CKF_TOKEN.USER_PIN_FINAL_TRY) === 0 ? undefined : 1);
   }
 
+  async #whileWaiting<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.#waiting++;
+    try {
+      return await work();
+    } finally {
+      this.#waiting--;
+      this.#options.onOpened?.();
+    }
+  }
+
+  #loginOnce(attached: AttachedToken): Promise<void> {
+    return this.#flights.run('login', () => this.#loginUnattended(attached));
+  }
+
   async #loginUnattended(attached: AttachedToken): Promise<void> {
     try {
       attached.state = await this.#stateOf(attached);
       if (isOpen(attached)) return;
-      this.#isUnattended = false;
       await this.#openUnattended(attached);
-      this.#isUnattended = true;
       this.#problem = undefined;
       this.#connection.further.tend();
     } catch (error) {
@@ -195,11 +205,11 @@ export class TokenLogin {
     }
   }
 
-  async #openUnattended(attached: AttachedToken): Promise<void> {
-    const { pin, outcome } = await this.#unattendedPin(attached);
+  async #openUnattended(attached: AttachedToken, which: WhichPin = 'any'): Promise<void> {
+    const { pin, outcome } = await this.#unattendedPin(attached, which);
     try {
-      await this.#tryPin(attached, pin.bytes());
-      await outcome.accepted();
+      if (await this.#tryPin(attached, pin.bytes())) await outcome.accepted();
+      else await outcome.notTried();
     } catch (error) {
       await settle(outcome, error);
       throw error;
@@ -209,7 +219,7 @@ export class TokenLogin {
   }
 
   /** @throws {SignetError} PIN_REQUIRED if there is none; PIN_LOCKED; and what the source and its memory say */
-  async #unattendedPin(attached: AttachedToken): Promise<OperationPin> {
+  async #unattendedPin(attached: AttachedToken, which: WhichPin = 'any'): Promise<OperationPin> {
     const { flags } = await this.#stateOf(attached);
     if ((flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) throw this.#locked();
     const cached = this.#cache.get();
@@ -225,7 +235,9 @@ export class TokenLogin {
       if (await this.#isLastTry(flags)) throw this.#lastTry(sourced.pin);
       try {
         // Only the first source that has one: another PIN would be another try.
-        return { pin: sourced.pin, outcome: await this.#memoryOf(identity).begin(source, sourced) };
+        const memory = this.#memoryOf(identity);
+        if (which !== 'any' && !memory.hasTaken(sourced)) throw this.#required('');
+        return { pin: sourced.pin, outcome: await memory.begin(source, sourced) };
       } catch (error) {
         sourced.pin.dispose();
         throw error;
@@ -280,8 +292,8 @@ export class TokenLogin {
   ): Promise<Secret> {
     const pin = await this.#ask(attached, interaction, context, wantedFor);
     try {
-      await this.#tryPin(attached, pin.bytes());
-      await this.#noteTaken(attached, pin);
+      const present = await this.#stillAttached(attached);
+      if (await this.#tryPin(present, pin.bytes())) await this.#noteTaken(present, pin);
       return pin;
     } catch (error) {
       pin.dispose();
@@ -309,13 +321,34 @@ export class TokenLogin {
     return pin;
   }
 
-  async #tryPin(attached: AttachedToken, pin: Uint8Array): Promise<void> {
-    if ((attached.state.flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) throw this.#locked();
-    const login = { op: 'login' } as const;
-    const { value } = await attached.host.request(login, { parse: ANSWERS.state, blob: pin }).catch(async (error) => {
-      throw await this.#withTries(error);
+  /** The same token at another host, if that of before ended while a person was asked. */
+  async #stillAttached(attached: AttachedToken): Promise<AttachedToken> {
+    if (attached.host.isAlive) return attached;
+    const present = await this.#connection.attach();
+    const [was, is] = [attached.facts, present.facts];
+    if (is.serial === was.serial && is.label === was.label) return present;
+    // The PIN was given for the other one.
+    throw new SignetError('TOKEN_NOT_PRESENT', `${this.#connection.name} is another token than the PIN was given for`);
+  }
+
+  /**
+   * One try. PINs that come together are tried one after the other: once the token is open it takes any.
+   *
+   * @returns False if it was open already: nothing is known of the PIN.
+   */
+  #tryPin(attached: AttachedToken, pin: Uint8Array): Promise<boolean> {
+    return this.#tryTurn(async () => {
+      attached.state = await this.#stateOf(attached);
+      if (isOpen(attached)) return false;
+      if ((attached.state.flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) throw this.#locked();
+      const login = { op: 'login' } as const;
+      const { value } = await attached.host.request(login, { parse: ANSWERS.state, blob: pin }).catch(async (error) => {
+        throw await this.#withTries(error);
+      });
+      attached.state = value;
+      attached.host.pull(); // it was given nothing while another host was open and it was not
+      return true;
     });
-    attached.state = value;
   }
 
   /** Adds what the device tells about the tries that are left. */
@@ -349,10 +382,6 @@ export class TokenLogin {
     return memory;
   }
 
-  #hasSources(attached: AttachedToken): boolean {
-    return pinSourcesOf(this.#options, this.identityOf(attached)).length > 0;
-  }
-
   #required(more: string): SignetError {
     return new NoPin('PIN_REQUIRED', `${this.#connection.name} needs its PIN${more}`, {
       hint: 'unlock one of its keys, or add pin-source=file:… to the URI',
@@ -365,23 +394,4 @@ export class TokenLogin {
       retriesLeft: 0,
     });
   }
-}
-
-/** What a request that changes things is answered only if it was not begun. */
-const NOT_BEGUN: readonly ErrorCode[] = ['PIN_LOCKED', 'OVERLOADED', 'CANCELLED', 'DEADLINE_EXCEEDED'];
-
-/** Tells a try's outcome from the error that it ended with; none if the PIN may or may not have been tried. */
-export async function settle(outcome: PinTry, error: unknown): Promise<void> {
-  if (!(error instanceof SignetError)) return;
-  if (error.code === 'PIN_INCORRECT') await outcome.refused();
-  if (NOT_BEGUN.includes(error.code)) await outcome.notTried();
-}
-
-/** Whether a person's PIN would help. */
-function canBeAsked(error: unknown): boolean {
-  return error instanceof SignetError && (error.code === 'PIN_REQUIRED' || error.code === 'PIN_INCORRECT');
-}
-
-function isAboutPin(error: SignetError): boolean {
-  return ['PIN_REQUIRED', 'PIN_INCORRECT', 'PIN_LOCKED', 'CONFIGURATION', 'INTEGRITY'].includes(error.code);
 }

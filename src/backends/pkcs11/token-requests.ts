@@ -42,6 +42,7 @@ export class TokenRequests implements RequestOwner {
   readonly #servers = new Set<RequestServer>();
   /** Not settled yet, waiting or begun. */
   readonly #live = new Set<HostRequestInFlight>();
+  readonly #onIdle = new Set<() => void>();
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
 
@@ -53,6 +54,20 @@ export class TokenRequests implements RequestOwner {
   /** Whether requests are in progress or waiting. */
   get isBusy(): boolean {
     return this.#live.size > 0;
+  }
+
+  /** Waits until none is in progress or waiting, for at most so many milliseconds. */
+  idle(timeoutMs: number): Promise<void> {
+    if (!this.isBusy) return Promise.resolve();
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.#onIdle.delete(end);
+        resolve();
+      };
+      const timer = setTimeout(end, timeoutMs);
+      this.#onIdle.add(end);
+    });
   }
 
   /**
@@ -83,9 +98,15 @@ export class TokenRequests implements RequestOwner {
     server.pull();
   }
 
-  /** @param reason Told to everybody who waits, if it was the last server. */
+  /** @param reason Told to everybody who waits, if no other server can go on with that. */
   leave(server: RequestServer, reason: SignetError): void {
-    if (!this.#servers.delete(server) || this.#servers.size > 0) return;
+    if (!this.#servers.delete(server)) return;
+    const others = [...this.#servers].filter(({ isOpen }) => isOpen);
+    if (others.length > 0) {
+      // Some may be idle: there was nothing to wake them if all was queued before they were open.
+      for (const other of others) other.pull();
+      return;
+    }
     for (let request = this.#queue.next(); request !== undefined; request = this.#queue.next()) request.fail(reason);
   }
 
@@ -102,6 +123,7 @@ export class TokenRequests implements RequestOwner {
 
   settled(request: HostRequestInFlight): void {
     this.#live.delete(request);
+    if (this.#live.size === 0) for (const tell of this.#onIdle) tell();
   }
 
   /** Queues it, or tells why not. */

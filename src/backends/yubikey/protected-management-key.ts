@@ -3,7 +3,7 @@ import { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { SignContext } from '../backend.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
-import { settle } from '../pkcs11/token-login.ts';
+import { settle } from '../pkcs11/pin-outcome.ts';
 import { readObjectWithTool } from './piv-tool.ts';
 
 /** Yubico's own data object; 80 { 81: flags, … }. */

@@ -95,19 +95,23 @@ export async function keyForget(invocation: Invocation): Promise<undefined> {
 interface Subject {
   readonly key_id: string;
   readonly serial: string;
+  /** Of the token; '' if not given. */
+  readonly label: string;
 }
 
 /** A key, or a token by `--serial`: never both, because a PIN is kept only when its token is named. */
 async function rememberedSubject(invocation: Invocation): Promise<Subject> {
   const serial = invocation.text('serial');
   const id = invocation.argument(0);
-  if ((id === '') === (serial === undefined)) {
+  const label = invocation.text('label');
+  if ((id === '') === (serial === undefined) || (serial === undefined && label !== undefined)) {
     throw new SignetError('INVALID_ARGUMENT', 'name either a key ID, or a token with --serial');
   }
-  if (serial !== undefined) return { key_id: '', serial };
-  return { key_id: (await findKey(invocation.world.session, id)).key_id, serial: '' };
+  if (serial !== undefined) return { key_id: '', serial, label: label ?? '' };
+  return { key_id: (await findKey(invocation.world.session, id)).key_id, serial: '', label: '' };
 }
 
-function subjectText({ key_id, serial }: Subject): string {
-  return key_id === '' ? `PIN of the token with serial ${printable(serial)}` : `passphrase of key ${key_id}`;
+function subjectText({ key_id, serial, label }: Subject): string {
+  if (key_id !== '') return `passphrase of key ${key_id}`;
+  return `PIN of the token with serial ${printable(serial)}${label === '' ? '' : ` and label ${printable(label)}`}`;
 }

@@ -2,6 +2,11 @@
 import type { CommandSpec } from '../command.ts';
 import { KEY_ID } from './shared.ts';
 
+const TOKEN: NonNullable<CommandSpec['options']> = {
+  serial: { value: 'SERIAL', completes: 'serial', help: 'the PIN of this token, instead of a key' },
+  label: { value: 'LABEL', help: 'the label of that token, where several have one serial number, or it is gone' },
+};
+
 export const UNLOCK_COMMANDS: readonly CommandSpec[] = [
   {
     name: 'unlock',
@@ -33,7 +38,7 @@ export const UNLOCK_COMMANDS: readonly CommandSpec[] = [
     summary: "keep a key's passphrase, or a token's PIN, in the operating system's keyring",
     details: ['The passphrase is checked before it is kept. A PIN is kept only for the token that you name.'],
     arguments: [{ ...KEY_ID, optional: true }],
-    options: { serial: { value: 'SERIAL', completes: 'serial', help: 'the PIN of this token, instead of a key' } },
+    options: TOKEN,
     examples: [
       { purpose: 'Never be asked for this key again', command: 'signet key remember 250486f' },
       { purpose: 'Never be asked for the PIN of this token again', command: 'signet key remember --serial 1234567' },
@@ -46,7 +51,7 @@ export const UNLOCK_COMMANDS: readonly CommandSpec[] = [
     name: 'key forget',
     summary: "remove a passphrase or PIN from the operating system's keyring",
     arguments: [{ ...KEY_ID, optional: true }],
-    options: { serial: { value: 'SERIAL', completes: 'serial', help: 'the PIN of this token, instead of a key' } },
+    options: TOKEN,
     examples: [{ purpose: 'Be asked again', command: 'signet key forget 250486f' }],
     json: true,
     load: async () => (await import('../commands/unlock.ts')).keyForget,

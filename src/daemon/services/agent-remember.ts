@@ -4,7 +4,7 @@ import { type KeyId, parseKeyId } from '../../crypto/key-id.ts';
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { Keyring } from '../../keyring/keyring.ts';
-import type { SecretName, SecretStore } from '../../keyring/secret-store.ts';
+import { pinName, type SecretName, type SecretStore } from '../../keyring/secret-store.ts';
 import type { ForgetRequest, ForgetResponse, RememberRequest } from '../../rpc/messages.ts';
 import type { CallContext } from '../calls.ts';
 import type { Logger } from '../log.ts';
@@ -38,9 +38,8 @@ export function rememberMethods(calls: AgentCalls, store: SecretStore, log: Logg
     return {};
   };
 
-  const forget: AgentHandler<ForgetRequest, ForgetResponse> = async (request, context) => {
-    // Also of a key or token that is gone.
-    const name: SecretName = isForKey(request) ? `passphrase:${parseKeyId(request.key_id)}` : `pin:${request.serial}`;
+  const forget: AgentHandler<ForgetRequest, ForgetResponse> = async (request, context, { keyring }) => {
+    const name = await forgottenName(keyring, request);
     const forgotten = await store.delete(name);
     if (forgotten) log.info({ caller: context.caller, ...idsOf(request) }, 'secret removed from the keyring');
     return { forgotten };
@@ -50,7 +49,16 @@ export function rememberMethods(calls: AgentCalls, store: SecretStore, log: Logg
 }
 
 function subjectOf(keyring: Keyring, request: ForgetRequest): Promise<Subject> {
-  return isForKey(request) ? keySubject(keyring, parseKeyId(request.key_id)) : tokenSubject(keyring, request.serial);
+  return isForKey(request) ? keySubject(keyring, parseKeyId(request.key_id)) : tokenSubject(keyring, request);
+}
+
+/** Also of a key that is gone, and of a token that is if its label is given. */
+async function forgottenName(keyring: Keyring, request: ForgetRequest): Promise<SecretName> {
+  if (isForKey(request)) return `passphrase:${parseKeyId(request.key_id)}`;
+  const { serial, label } = request;
+  if (label) return pinName({ serial, label });
+  const { token } = await tokenOf(keyring, serial);
+  return pinName((await token.status()).identity);
 }
 
 async function keySubject(keyring: Keyring, keyId: KeyId): Promise<Subject> {
@@ -69,15 +77,17 @@ async function keySubject(keyring: Keyring, keyId: KeyId): Promise<Subject> {
   };
 }
 
-async function tokenSubject(keyring: Keyring, serial: string): Promise<Subject> {
-  const { backend, token } = await tokenOf(keyring, serial);
+async function tokenSubject(keyring: Keyring, { serial, label }: ForgetRequest): Promise<Subject> {
+  const { backend, token } = await tokenOf(keyring, serial, label || undefined);
   const { identity, pinTriesLeft: triesLeft } = await token.status();
   const question = { token: identity, secret: 'pin', isNew: false, triesLeft, key: undefined } as const;
   return {
-    name: `pin:${identity.serial}`,
+    name: pinName(identity),
     ask: async ({ interaction, signal }) => interaction?.pin(question, signal),
     check: async (pin) => {
       const keyId = await anyKeyOf(backend);
+      // A token that is open takes any PIN.
+      await backend.unlocker?.lock();
       await backend.unlocker?.unlock(keyId, pin, undefined);
     },
   };
@@ -97,6 +107,6 @@ function isForKey({ key_id: keyId, serial }: ForgetRequest): boolean {
   throw new SignetError('INVALID_ARGUMENT', 'the request names neither a key nor a token, or both');
 }
 
-function idsOf({ key_id: keyId, serial }: ForgetRequest) {
-  return keyId === '' ? { serial } : { keyId };
+function idsOf({ key_id: keyId, serial, label }: ForgetRequest) {
+  return keyId === '' ? { serial, ...(label && { label }) } : { keyId };
 }

@@ -53,11 +53,13 @@ export function tokenMethods(calls: AgentCalls, log: Logger) {
 
 /**
  * @param serial '' where only one token is configured.
+ * @param label As `withSerial` takes it.
  * @throws {SignetError} TOKEN_NOT_PRESENT, INVALID_ARGUMENT if several tokens are configured and none is named
  */
 export async function tokenOf(
   keyring: Keyring,
   serial: string,
+  label?: string,
 ): Promise<{ readonly backend: KeyBackend; readonly token: TokenManager }> {
   const tokens = keyring.backends.filter(isToken);
   if (serial === '' && tokens.length > 1) {
@@ -65,7 +67,7 @@ export async function tokenOf(
       hint: 'say which one by its serial number',
     });
   }
-  const backend = serial === '' ? tokens[0] : await withSerial(tokens, serial);
+  const backend = serial === '' ? tokens[0] : await withSerial(tokens, serial, label);
   if (backend?.token !== undefined) return { backend, token: backend.token };
   throw new SignetError('TOKEN_NOT_PRESENT', 'no token is configured', { hint: 'add one to "tokens"' });
 }

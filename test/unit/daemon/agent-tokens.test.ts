@@ -142,6 +142,16 @@ describe('the PIN', () => {
 });
 
 describe('InitialiseToken', () => {
+  it('erases none of two tokens with one serial number', async () => {
+    const tokens = [fakeTokenBackend({ serial: '0000' }), fakeTokenBackend({ serial: '0000' })];
+    const agent = await start(tokens);
+    await expect(agent.initialiseToken({ serial: '0000', label: 'ci' })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: '2 configured tokens have the serial number "0000"',
+    });
+    expect(tokens.map(({ state }) => state.label)).toEqual(['Test', 'Test']);
+  });
+
   it('gives the token its label', async () => {
     const token = fakeTokenBackend();
     const agent = await start([token]);
@@ -174,8 +184,41 @@ describe('Remember, for a token', () => {
     const { who, interaction } = await asking(agent, () => PIN);
     await agent.remember({ key_id: '', serial: '4711', secret: bytes('') }, { interaction });
     expect(who.asked.map(({ kind, tries_left }) => [kind, tries_left])).toEqual([['pin', 2]]);
-    expect([...server.kept]).toEqual([['pin:4711', PIN]]);
+    expect([...server.kept]).toEqual([['pin:pkcs11:token=Test;serial=4711', PIN]]);
     expect(await agent.forget({ key_id: '', serial: '4711' })).toEqual({ forgotten: true });
+  });
+
+  it('checks the PIN of one that is open as well', async () => {
+    const token = fakeTokenBackend();
+    const agent = await start([token]);
+    token.state.loggedIn = true;
+    const wrong = agent.remember({ key_id: '', serial: '4711', secret: bytes('000000') });
+    await expect(wrong).rejects.toMatchObject({ code: 'PIN_INCORRECT' });
+    expect([...server.kept]).toEqual([]);
+  });
+
+  it('tells tokens of one serial number apart by their labels', async () => {
+    const [one, two] = ['one', 'two'].map((label) => fakeTokenBackend({ serial: '0000', label }));
+    if (one === undefined || two === undefined) throw new Error('two tokens');
+    two.state.pin = '654321';
+    const agent = await start([one, two]);
+    const subject = { key_id: '', serial: '0000' };
+    await expect(agent.remember({ ...subject, secret: bytes(PIN) })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: '2 configured tokens have the serial number "0000"',
+    });
+    await agent.remember({ ...subject, label: 'one', secret: bytes(PIN) });
+    await agent.remember({ ...subject, label: 'two', secret: bytes('654321') });
+    expect([...server.kept]).toEqual([
+      ['pin:pkcs11:token=one;serial=0000', PIN],
+      ['pin:pkcs11:token=two;serial=0000', '654321'],
+    ]);
+    expect([one.state.tries, two.state.tries]).toEqual([3, 3]);
+    await expect(agent.forget(subject)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    expect(await agent.forget({ ...subject, label: 'two' })).toEqual({ forgotten: true });
+    one.state.isPresent = false;
+    expect(await agent.forget({ ...subject, label: 'one' })).toEqual({ forgotten: true });
+    expect([...server.kept]).toEqual([]);
   });
 
   it('needs a key on it to check the PIN with', async () => {

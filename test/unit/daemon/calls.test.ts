@@ -17,20 +17,22 @@ interface Answer {
 /** What grpc-js hands to a handler, as far as `Calls` looks at it. */
 class FakeCall extends EventEmitter {
   readonly request: string;
+  readonly peer: string;
   cancelled = false;
   readonly written: unknown[] = [];
   ended = false;
   isFull = false;
 
-  constructor(request = '') {
+  constructor(request = '', peer = 'peer') {
     super();
     this.request = request;
+    this.peer = peer;
   }
   getDeadline(): number {
     return Number.POSITIVE_INFINITY;
   }
   getPeer(): string {
-    return 'peer';
+    return this.peer;
   }
   cancel(): void {
     this.cancelled = true;
@@ -70,8 +72,8 @@ function pending() {
 
 type Handler = (request: string, context: CallContext) => Promise<unknown>;
 
-function start(handler: Handler, options: Parameters<Calls['unary']>[2] = {}) {
-  const call = new FakeCall('request');
+function start(handler: Handler, options: Parameters<Calls['unary']>[2] = {}, peer?: string) {
+  const call = new FakeCall('request', peer);
   const answers: Answer[] = [];
   const serve = calls.unary<string, unknown>('Method', handler, options);
   serve(call as unknown as ServerUnaryCall<string, unknown>, (error, value) => {
@@ -153,6 +155,32 @@ describe('the limit of concurrent calls', () => {
     second.resolve('done');
     await settle();
     expect(calls.inFlight).toBe(0);
+  });
+
+  it('is not used up by one client, whatever becomes of its calls', async () => {
+    const limits = { maxConcurrentCalls: 16, callTimeoutMs: 1000 };
+    const log = pino({ level: 'silent' });
+    calls = new Calls({ limits, metrics: new Metrics(), peers: new Peers(), log });
+    for (const end of ['resolve', 'reject', 'cancel'] as const) {
+      const works = Array.from({ length: 14 }, () => {
+        const work = pending();
+        return { work, ...start(() => work.promise) };
+      });
+      const refused = start(async () => 'never');
+      expect(refused.answers).toEqual([{ code: 8, details: 'too many calls' }]);
+      const others = pending();
+      const other = [1, 2].map(() => start(() => others.promise, {}, 'another'));
+      expect(start(async () => 'never', {}, 'a third').answers).toEqual([{ code: 8, details: 'too many calls' }]);
+      for (const { work, call } of works) {
+        if (end === 'cancel') call.cancel();
+        if (end === 'reject') work.reject(new SignetError('UNAVAILABLE', 'gone'));
+        else work.resolve('done');
+      }
+      others.resolve('done');
+      await settle();
+      expect(other.map(({ answers }) => answers)).toEqual([[{ code: 0, value: 'done' }], [{ code: 0, value: 'done' }]]);
+      expect(calls.inFlight).toBe(0);
+    }
   });
 
   it('does not hold for health checks', async () => {

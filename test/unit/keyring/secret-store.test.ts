@@ -42,7 +42,7 @@ describe('the store', () => {
     const load = () => Promise.reject(new Error('loaded'));
     const { secrets, problems } = store({}, { env: { XDG_RUNTIME_DIR: '/nonexistent' }, load });
     expect(await secrets.get(NAME)).toBeUndefined();
-    await secrets.drop(NAME);
+    expect(await secrets.drop(NAME)).toBe(false);
     expect(problems).toEqual([]);
     using pin = Secret.fromText('1234');
     const refusal = { code: 'UNAVAILABLE', message: expect.stringContaining('outside of a D-Bus session') };

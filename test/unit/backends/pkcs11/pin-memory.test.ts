@@ -172,7 +172,7 @@ describe('sources of PINs', () => {
           pinFile: '/pin',
           credentialsDirectory: '/credentials',
           isOnlyToken,
-          rememberedPin: () => ({ read: async () => undefined, forget: async () => undefined }),
+          rememberedPin: () => ({ read: async () => undefined, forget: async () => true }),
         },
         { ...TOKEN, serial },
       ).map(({ name }) => name);
@@ -185,6 +185,7 @@ describe('sources of PINs', () => {
     expect(names(true, '0001')).toEqual([file, own, shared, keyring]);
     expect(names(false, '0001')).toEqual([file, own, keyring]);
     expect(names(true, '../../etc')).toEqual([file, shared, keyring]);
+    expect(names(false, '0000000000000000')).toEqual([file, keyring]); // every token of some modules has that one
   });
 
   it('read credentials, which are made anew at each start, and know one of the same length again', async () => {
@@ -212,6 +213,7 @@ describe('sources of PINs', () => {
           read: async () => remembered?.clone(),
           forget: async () => {
             remembered = undefined;
+            return true;
           },
         }),
       },
@@ -219,6 +221,18 @@ describe('sources of PINs', () => {
     ) as [PinSource];
     await (await begin()).refused();
     expect(await source.read()).toBeUndefined();
+  });
+
+  it('that cannot forget a refused PIN are not asked for it again, also after a restart', async () => {
+    const rememberedPin = () => ({ read: async () => Secret.fromText('1234'), forget: async () => false });
+    [source] = pinSourcesOf({ pinFile: undefined, rememberedPin }, TOKEN) as [PinSource];
+    await (await begin()).refused();
+    await expect(begin(restarted())).rejects.toMatchObject({
+      ...REFUSED,
+      message: 'the PIN of the keyring was refused and is not tried again',
+    });
+    await restarted().clear(); // a person opened the token
+    await begin(restarted());
   });
 
   it('refuse a file that others may read', async () => {

@@ -1,4 +1,5 @@
 import { chmod, writeFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { p256 } from '@noble/curves/nist.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -303,6 +304,18 @@ describe('the PIN', () => {
     expect(await logins()).toBe(0);
   });
 
+  it('of two people who give one at the same time is tried once, and only what was tried is kept', async () => {
+    const { backend, key, sign } = await openWithKey({ pinFile: undefined, pinCacheMs: 60_000 });
+    const unlock = (pin: string) => backend.unlocker.unlock(key.keyId, Secret.fromText(pin), undefined);
+    await Promise.all([unlock(FAKE_PIN), unlock('97979797')]);
+    expect(await logins()).toBe(1);
+    await fake.plan({ sign: 'exit' });
+    await failure(sign());
+    await fake.plan({});
+    await sign(); // with the one that is cached
+    expect(await logins()).toBe(2);
+  });
+
   it('of a person holds as long as asked for, and is kept nowhere', async () => {
     const { backend, key, sign } = await openWithKey({ pinFile: undefined });
     expect(await failure(sign())).toMatchObject({ code: 'PIN_REQUIRED', message: 'pkcs11:token=fake needs its PIN' });
@@ -350,6 +363,47 @@ describe('a person who can be asked', () => {
     const person = pinPerson(() => FAKE_PIN);
     expect(await failure(backend.sign(key.keyId, AGREED, person.context))).toMatchObject({ code: 'PIN_LOCKED' });
     expect(person.questions).toEqual([]);
+  });
+
+  it('need not be asked again if the host ends meanwhile', async () => {
+    const { backend, key } = await openWithKey({ pinFile: undefined });
+    const person = pinPerson(async () => {
+      process.kill(backend.hostPid ?? 0, 'SIGKILL');
+      await waitFor('the end of the host', () => backend.hostPid === undefined);
+      return FAKE_PIN;
+    });
+    await backend.sign(key.keyId, AGREED, person.context);
+    expect(person.questions).toHaveLength(1);
+    expect(await logins()).toBe(1);
+  });
+
+  it('has given the PIN for one token, and no other gets it', async () => {
+    const { backend, key } = await openWithKey({ pinFile: undefined, uri: { serial: '0001', modulePath: '/none.so' } });
+    const person = pinPerson(async () => {
+      await fake.plan({ tokens: ['another'] });
+      process.kill(backend.hostPid ?? 0, 'SIGKILL');
+      await waitFor('the end of the host', () => backend.hostPid === undefined);
+      return FAKE_PIN;
+    });
+    expect(await failure(backend.sign(key.keyId, AGREED, person.context))).toMatchObject({
+      code: 'TOKEN_NOT_PRESENT',
+      message: 'pkcs11:serial=0001 is another token than the PIN was given for',
+    });
+    expect(await logins()).toBe(0);
+  });
+
+  it('may take longer than the time after which the device is let go of', async () => {
+    const { backend, key } = await openWithKey({ pinFile: undefined, idleReleaseMs: 100 });
+    await waitFor('the end of the host', () => backend.hostPid === undefined);
+    let held: number | undefined;
+    const person = pinPerson(async () => {
+      const { hostPid } = backend;
+      await delay(400);
+      held = hostPid === backend.hostPid ? hostPid : undefined;
+      return FAKE_PIN;
+    });
+    await backend.sign(key.keyId, AGREED, person.context);
+    expect(held).toBeGreaterThan(0);
   });
 
   it('is asked at once by calls that came while nobody could be asked', async () => {

@@ -1,6 +1,8 @@
 /** Who waits for a token, and in which order. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SignContext } from '../../../../src/backends/backend.ts';
+import type { HostRequestInFlight } from '../../../../src/backends/pkcs11/host-request.ts';
+import { type RequestServer, TokenRequests } from '../../../../src/backends/pkcs11/token-requests.ts';
 import { SignetError } from '../../../../src/errors.ts';
 import { waitFor } from '../../../support/conditions.ts';
 import { AGREED, type FakeToken, fakeToken } from '../../../support/fake-token.ts';
@@ -153,5 +155,89 @@ describe('requests to a slow token', () => {
     await expect(
       backend.generator.generate({ algorithm: 'ecdsa', role: 'root', gun: '' }, context),
     ).rejects.toMatchObject({ code: 'CANCELLED' });
+  });
+});
+
+describe('requests that wait for several hosts', () => {
+  /** Has one request at a time, and answers it when it is told to. */
+  class Server implements RequestServer {
+    isOpen = true;
+    readonly taken: HostRequestInFlight[] = [];
+    readonly #requests: TokenRequests;
+
+    constructor(requests: TokenRequests) {
+      this.#requests = requests;
+    }
+
+    get load(): number {
+      return this.taken.length;
+    }
+
+    pull(): void {
+      const request = this.taken.length === 0 ? this.#requests.next(this) : undefined;
+      if (request !== undefined) this.taken.push(request);
+    }
+
+    abandon(): void {}
+
+    answer(): void {
+      this.taken.pop()?.answer({ ok: true, value: null }, Buffer.alloc(0));
+      this.pull();
+    }
+  }
+
+  const GONE = new SignetError('UNAVAILABLE', 'the host ended');
+
+  function twoServers() {
+    const requests = new TokenRequests('a token');
+    const [first, second] = [new Server(requests), new Server(requests)];
+    second.isOpen = false;
+    for (const server of [first, second]) requests.join(server);
+    const answers = [1, 2, 3].map(() => requests.request('client', { op: 'state' }, { parse: () => 'answered' }));
+    const outcomes = Promise.allSettled(answers).then((all) =>
+      all.map((one) => (one.status === 'fulfilled' ? one.value.value : (one.reason as SignetError).code)),
+    );
+    return { requests, first, second, outcomes };
+  }
+
+  it('go to one that was opened meanwhile when the other ends', async () => {
+    const { requests, first, second, outcomes } = twoServers();
+    expect([first.load, second.load]).toEqual([1, 0]);
+    second.isOpen = true;
+    first.taken[0]?.fail(GONE);
+    requests.leave(first, GONE);
+    while (second.load > 0) second.answer();
+    expect(await outcomes).toEqual(['UNAVAILABLE', 'answered', 'answered']);
+    expect(requests.isBusy).toBe(false);
+  });
+
+  it('are told the end of the one that could have answered', async () => {
+    const { requests, first, outcomes } = twoServers();
+    first.taken[0]?.fail(GONE);
+    requests.leave(first, GONE);
+    expect(await outcomes).toEqual(['UNAVAILABLE', 'UNAVAILABLE', 'UNAVAILABLE']);
+  });
+
+  it('let who waits for their end know it', async () => {
+    const { requests, first, outcomes } = twoServers();
+    let isIdle = false;
+    const idle = requests.idle(60_000).then(() => {
+      isIdle = true;
+    });
+    first.answer();
+    first.answer();
+    await Promise.resolve();
+    expect(isIdle).toBe(false);
+    first.answer();
+    await idle;
+    expect(await outcomes).toEqual(['answered', 'answered', 'answered']);
+    await requests.idle(60_000);
+  });
+
+  it('do not hold up who waits for their end for ever', async () => {
+    const { requests, first } = twoServers();
+    await requests.idle(1);
+    expect(requests.isBusy).toBe(true);
+    while (first.load > 0) first.answer();
   });
 });
