@@ -289,7 +289,7 @@ export interface BackupPiece {
   readonly bytes: Uint8Array;
   /** Keys so far. */
   readonly done: number;
-  /** Files that are named like keys; those that are none are left out. */
+  /** Files that are named like keys. In the last piece: the keys, and the files that were left out because they are none. */
   readonly total: number;
 }
 

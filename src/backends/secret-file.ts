@@ -27,14 +27,12 @@ export async function readSecret(path: string, links: 'refuse' | 'follow' = 'ref
  */
 export async function readPrivateSecret(path: string, what: string): Promise<Secret> {
   const hint = `name a file in ${what} that holds the ${kindOf(what)} and that this user can read`;
-  const mode = await stat(path).then(
-    (stats) => stats.mode,
-    (error: unknown) => {
-      const { message } = fromNodeError(error, `${what} ${path} cannot be read`);
-      throw new SignetError('CONFIGURATION', message, { hint, cause: error });
-    },
-  );
-  if ((mode & 0o077) !== 0) {
+  const stats = await stat(path).catch((error: unknown) => {
+    const { message } = fromNodeError(error, `${what} ${path} cannot be read`);
+    throw new SignetError('CONFIGURATION', message, { hint, cause: error });
+  });
+  if (stats.isDirectory()) throw new SignetError('CONFIGURATION', `${what} ${path} is a directory`, { hint });
+  if ((stats.mode & 0o077) !== 0) {
     throw new SignetError('CONFIGURATION', `${what} ${path} is open to others`, { hint: `run: chmod 600 ${path}` });
   }
   const secret = await readSecret(path, 'follow').catch((error: unknown) => {

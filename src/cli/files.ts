@@ -45,6 +45,13 @@ export function inputError(error: unknown, path: string): SignetError {
   return new SignetError('INVALID_ARGUMENT', failure.message, { cause: error });
 }
 
+/** Says which file an error of ours is about. */
+export function inFile(error: unknown, file: string): unknown {
+  if (!(error instanceof SignetError)) return error;
+  const { code, message, hint } = error;
+  return new SignetError(code, `${file}: ${message}`, { ...(hint !== undefined && { hint }), cause: error });
+}
+
 function inputName(path: string): string {
   return path === '-' ? 'the standard input' : path;
 }

@@ -5,14 +5,14 @@ import { defaultAgentSocket } from '../locations.ts';
 import type { CommandSpec } from './command.ts';
 import { interruption } from './interruption.ts';
 import { Invocation } from './invocation.ts';
-import { allowClosedOutput, printData, printError, printErrorJson } from './output.ts';
+import { printData, printError, printErrorJson, watchOutput } from './output.ts';
 import { type ParsedCommand, parseCommand, selectCommand } from './parse.ts';
 import { AgentSession } from './session.ts';
 import { COMMANDS } from './table/commands.ts';
 
 /** @returns The exit code of src/errors.ts; 2 for wrong usage. */
 export async function main(argv: readonly string[]): Promise<number> {
-  allowClosedOutput();
+  watchOutput();
   try {
     return await run(argv, interruption());
   } catch (error) {

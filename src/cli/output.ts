@@ -1,11 +1,17 @@
 /** stdout is data, stderr is `signet: …`. The only file of the command line that writes to either. */
 import { writeSync } from 'node:fs';
-import type { SignetError } from '../errors.ts';
+import { EXIT_CODE_OF, fromNodeError, type SignetError } from '../errors.ts';
 
-/** Lets a reader close stdout early, as `head` does. Call it once, before anything is written. */
-export function allowClosedOutput(): void {
+/**
+ * Lets a reader close stdout early, as `head` does; data that cannot be written for another reason, as on a full disk, is
+ * the end of the command. Call it once, before anything is written.
+ */
+export function watchOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code === 'EPIPE') return;
+    const failure = fromNodeError(error, 'cannot write to the standard output');
+    printError(failure);
+    process.exit(EXIT_CODE_OF[failure.code]);
   });
 }
 

@@ -71,8 +71,12 @@ export function parseCommand(command: CommandSpec, rest: readonly string[]): Par
   } catch (error) {
     throw new SignetError('INVALID_ARGUMENT', usageError(error, Object.keys(specs)), { hint, cause: error });
   }
-  for (const [name, { choices }] of Object.entries(specs)) {
+  for (const [name, { choices, completes }] of Object.entries(specs)) {
     const value = parsed.values[name];
+    // A shell's variable that is not set: no file, directory, role or token has that name.
+    if (value === '' && completes !== undefined) {
+      throw new SignetError('INVALID_ARGUMENT', `--${name} cannot be empty`, { hint });
+    }
     if (choices === undefined || value === undefined) continue;
     requireChoice(`--${name}`, String(value), choices);
   }

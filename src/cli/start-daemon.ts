@@ -1,5 +1,6 @@
 /** Starts `signetd` in the background, as gpg does with gpg-agent: detached, its log in a file, ready when this returns. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,6 +19,9 @@ const WINNER_TIMEOUT_MS = 10_000;
 /** Of a daemon that a command started without a configuration: longer than any key stays unlocked. */
 const IDLE_TIMEOUT = '24h';
 const IDLE_VARIABLE = 'NOTARY_SIGNER_AGENT_IDLE_TIMEOUT';
+
+/** asm-generic/fcntl.h */
+const O_CLOEXEC = 0o2000000;
 
 export interface StartOptions {
   readonly env: NodeJS.ProcessEnv;
@@ -47,12 +51,46 @@ export async function startDaemon(options: StartOptions): Promise<StartedDaemon>
   const configFile = options.configFile ?? (await ownConfigFile(options.env));
   const child = spawn(process.execPath, [SIGNETD, ...(configFile === undefined ? [] : ['-config', configFile])], {
     detached: true,
-    stdio: ['ignore', log.fd, log.fd],
+    // Of the command that happened to come first, it keeps nothing: no directory, no lock, no end of a pipe.
+    cwd: '/',
+    stdio: descriptors(log.fd),
     env: environment(options, configFile),
   });
   child.unref();
   const socket = await readiness(child, logFile, offset, options);
   return { socket, logFile };
+}
+
+/**
+ * The standard output and error are the log. So is whatever else a shell has left open (`9>lock`): a lock is given back
+ * with its last descriptor, and who reads a pipe waits for the last one that could write to it.
+ */
+function descriptors(log: number): (number | 'ignore')[] {
+  const stdio: (number | 'ignore')[] = ['ignore', log, log];
+  for (const fd of inherited()) {
+    while (stdio.length < fd) stdio.push('ignore'); // Node leaves what is beyond the standard ones as it is
+    stdio[fd] = log;
+  }
+  return stdio;
+}
+
+/** Descriptors that a child would get too, in ascending order: those without close-on-exec, which Node's own have. */
+function inherited(): readonly number[] {
+  const directory = '/proc/self/fdinfo'; // on Linux only
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .map(Number)
+    .filter((fd) => fd > 2 && !isClosedOnExec(fd))
+    .sort((a, b) => a - b);
+}
+
+function isClosedOnExec(fd: number): boolean {
+  try {
+    const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0';
+    return (Number.parseInt(flags, 8) & O_CLOEXEC) !== 0;
+  } catch {
+    return true; // that of the listing, closed by now
+  }
 }
 
 /** The configuration of daemons that commands start. */

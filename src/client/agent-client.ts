@@ -312,7 +312,7 @@ export class AgentClient implements Disposable {
     }
     if (code === 14) {
       return new SignetError('UNAVAILABLE', `no signetd answers on ${this.#socket}`, {
-        hint: 'start it with: npm start',
+        hint: 'start it with: signet daemon start',
         cause: error,
       });
     }

@@ -42,6 +42,8 @@ export interface MethodOptions {
   readonly always?: boolean;
   /** How long a call with this metadata may take, milliseconds; `CallLimits.callTimeoutMs` if that is more. */
   readonly patienceMs?: (metadata: Metadata) => number;
+  /** Zeroes the secrets of a request that no handler gets to see, because the call is refused. */
+  readonly wipe?: (request: object) => void;
 }
 
 /** What every kind of call has. */
@@ -178,7 +180,7 @@ export class Calls implements Disposable {
   abandon(): void {
     for (const open of [...this.#unanswered.values()].flatMap((calls) => [...calls])) {
       open.context.abort();
-      if (this.#answer(open, 'UNAVAILABLE')) open.fail(statusOf(SHUTTING_DOWN));
+      if (this.#answer(open, 'UNAVAILABLE')) open.fail(statusFor(open.method, SHUTTING_DOWN));
     }
   }
 
@@ -277,9 +279,10 @@ export class Calls implements Disposable {
     const peer = this.#peers.find(address);
     const refusal = method.options.always ? undefined : this.#refusal(peer.client);
     if (refusal !== undefined) {
-      const status = statusOf(refusal);
+      const status = statusFor(method, refusal);
       this.#refused({ method: method.name, code: refusal.code, error: refusal.message }, 'call refused');
       fail(status);
+      if ('request' in call) method.options.wipe?.(call.request as object);
       method.metrics.ended(nameOf(status), 0);
       return undefined;
     }
@@ -289,16 +292,8 @@ export class Calls implements Disposable {
     const { metadata } = call;
     const context = new CallContext({ peer, address, deadline, metadata });
     const startedAt = performance.now();
-    const open: OpenCall = {
-      method,
-      call,
-      context,
-      startedAt,
-      progressAt: startedAt,
-      limitMs,
-      fail,
-      isAnswered: false,
-    };
+    const times = { startedAt, progressAt: startedAt, limitMs };
+    const open: OpenCall = { method, call, context, ...times, fail, isAnswered: false };
     this.#alike(open).add(open);
     // grpc-js emits this at the end of every call, also of an answered one.
     call.on('cancelled', () => {
@@ -348,7 +343,7 @@ export class Calls implements Disposable {
       // Without the message: it may repeat what the client sent.
       const refusal = { method: method.name, caller: context.caller, code: error.code };
       if (CLIENTS_FAULT.has(error.code)) this.#refused(refusal, 'call refused');
-      const status = thrown instanceof CallFailure ? thrown.status : (method.options.toStatus ?? statusOf)(error);
+      const status = thrown instanceof CallFailure ? thrown.status : statusFor(method, error);
       if (this.#answer(open, nameOf(status))) fail(status);
     } finally {
       this.#close(open);
@@ -371,7 +366,7 @@ export class Calls implements Disposable {
         this.#log.warn({ method: method.name, caller: context.caller, timeoutMs: limitMs }, 'call timed out');
         context.abort();
         const error = new SignetError('DEADLINE_EXCEEDED', `${method.name} took longer than ${limitMs} ms`);
-        if (this.#answer(open, 'DEADLINE_EXCEEDED')) fail(statusOf(error));
+        if (this.#answer(open, 'DEADLINE_EXCEEDED')) fail(statusFor(method, error));
       }
     }
   }
@@ -380,6 +375,8 @@ export class Calls implements Disposable {
     return this.#draining ? SHUTTING_DOWN : this.#slots.refusal(client);
   }
 }
+
+const statusFor = ({ options: { toStatus = statusOf } }: Method, error: SignetError): Status => toStatus(error);
 
 function nameOf(status: Status): GrpcStatusName {
   return STATUS_NAMES.get(status.code) ?? 'UNKNOWN';

@@ -216,6 +216,7 @@ export class Daemon {
     this.#health.set(false);
     for (const listener of this.#listeners) if (listener.kind !== 'metrics') await listener.close();
     await sleep(Math.min(LAME_DUCK_MS, graceMs));
+    this.#interactions.drain();
     const left = () => Math.max(0, deadline - performance.now());
     const abandoned = !(await endsWithin(this.#calls.drain(), left()));
     if (abandoned) {

@@ -30,25 +30,29 @@ type InteractCall = ServerDuplexStream<InteractionReply, InteractionEvent>;
 
 export class Interactions {
   readonly #sessions = new Map<string, InteractionSession>();
-  #isClosed = false;
+  #isDraining = false;
 
   /** How many sessions are open. */
   get size(): number {
     return this.#sessions.size;
   }
 
-  /** Ends every session: open questions count as declined. */
+  /** Withdraws what is being asked, and asks nobody from now on: a person may think for minutes. */
+  drain(): void {
+    this.#isDraining = true;
+    for (const session of this.#sessions.values()) session.drain();
+  }
+
+  /** Ends every session. */
   close(): void {
-    this.#isClosed = true;
+    this.drain();
     for (const session of this.#sessions.values()) session.end();
   }
 
   /** The handler of `Interact`. */
   readonly serve = (call: InteractCall): void => {
-    if (this.#isClosed || this.#sessions.size >= MAX_SESSIONS) {
-      const error = this.#isClosed
-        ? new SignetError('UNAVAILABLE', 'the daemon is shutting down')
-        : new SignetError('OVERLOADED', 'too many interactions');
+    if (this.#isDraining || this.#sessions.size >= MAX_SESSIONS) {
+      const error = this.#isDraining ? shuttingDown() : new SignetError('OVERLOADED', 'too many interactions');
       call.on('error', () => undefined);
       call.emit('error', fullStatusOf(error));
       return;
@@ -77,6 +81,10 @@ export class Interactions {
   }
 }
 
+function shuttingDown(): SignetError {
+  return new SignetError('UNAVAILABLE', 'the daemon is shutting down');
+}
+
 /** Time limit of a call of the agent's API. */
 export function patienceFor(metadata: Metadata): number {
   return metadata.get(INTERACTION_KEY).length > 0 ? INTERACTIVE_CALL_MS : 0;
@@ -91,6 +99,8 @@ export class InteractionSession {
   readonly #onEnd: () => void;
   /** Settles what is open under that number. */
   readonly #open = new Map<number, (answer: Secret | undefined) => void>();
+  /** Aborts the questions. */
+  readonly #drain = new AbortController();
   #lastNumber = 0;
   #hasEnded = false;
 
@@ -115,6 +125,11 @@ export class InteractionSession {
     this.#send({ prompt_id: 0, session: this.id });
   }
 
+  /** Withdraws the questions; what a token waits for, and progress, are told on. */
+  drain(): void {
+    this.#drain.abort();
+  }
+
   /** Ends the stream; what is open counts as declined. */
   end(): void {
     if (this.#finish()) this.#call.end();
@@ -124,9 +139,15 @@ export class InteractionSession {
    * Asks, until there is an answer or one of `signals` aborts.
    *
    * @returns Undefined if the person declined or cannot be asked any more. The caller disposes of the answer.
-   * @throws {SignetError} OVERLOADED if too much is open already
+   * @throws {SignetError} OVERLOADED if too much is open already, UNAVAILABLE while the daemon shuts down
    */
   async ask(question: QuestionMessage, signals: readonly AbortSignal[]): Promise<Secret | undefined> {
+    const answer = await this.#ask(question, [...signals, this.#drain.signal]);
+    if (answer === undefined && this.#drain.signal.aborted) throw shuttingDown();
+    return answer;
+  }
+
+  async #ask(question: QuestionMessage, signals: readonly AbortSignal[]): Promise<Secret | undefined> {
     if (this.#hasEnded || signals.some(({ aborted }) => aborted)) return undefined;
     const number = this.#number();
     return new Promise((resolve) => {

@@ -1,23 +1,16 @@
 /**
- * The operating system's keyring, where a person had a passphrase or PIN kept. The only file that imports
- * `@napi-rs/keyring`, and only when there may be something to find.
- *
- * On Linux that is the Secret Service and nothing else: left to itself the library falls back to the kernel's keyutils,
- * which any process of the session can read and which forgets at logout.
+ * The operating system's keyring, where a person had a passphrase or PIN kept. Another process asks it, and only when
+ * there may be something to find.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AsyncEntry } from '@napi-rs/keyring';
 import pLimit from 'p-limit';
 import type { TokenIdentity } from '../backends/backend.ts';
-import { formatPkcs11Uri } from '../backends/pkcs11/uri.ts';
 import type { KeyId } from '../crypto/key-id.ts';
-import { Secret } from '../crypto/secret.ts';
+import type { Secret } from '../crypto/secret.ts';
 import { SignetError } from '../errors.ts';
+import { askStore, type StoreAnswer, type StoreRequest } from './secret-store-process.ts';
 
-const SERVICE = 'signet';
-/** A person may have to unlock the keyring first; milliseconds. */
-const TIMEOUT_MS = 60_000;
 /** After a failure, look-ups leave the store alone for so long, milliseconds. */
 const PAUSE_MS = 30_000;
 
@@ -26,23 +19,23 @@ export type SecretName = `passphrase:${KeyId}` | `pin:${string}`;
 
 /** Serial number and label, as a URI (RFC 7512): tokens of some modules, NSS and tpm2-pkcs11, all have the serial number 0. */
 export function pinName({ serial, label }: Pick<TokenIdentity, 'serial' | 'label'>): SecretName {
-  return `pin:${formatPkcs11Uri({ token: label, serial })}`;
+  return `pin:pkcs11:token=${encodeURIComponent(label)};serial=${encodeURIComponent(serial)}`;
 }
 
-type Keyring = typeof import('@napi-rs/keyring');
+type NamedRequest = StoreRequest & { readonly name: SecretName };
 
 export interface SecretStoreOptions {
-  /** The daemon's own: the library reads the same variables. */
+  /** The daemon's own. */
   readonly env: NodeJS.ProcessEnv;
   /** Failures of look-ups, which no caller is told. */
   readonly onProblem: (error: SignetError) => void;
   /** For tests. */
-  readonly load?: () => Promise<Keyring>;
+  readonly ask?: typeof askStore;
 }
 
 export class SecretStore {
   readonly #options: SecretStoreOptions;
-  /** Each operation holds a thread of Node's pool while a person unlocks the keyring: one at a time. */
+  /** Each is a process, and may wait for a person who unlocks the keyring: one at a time. */
   readonly #turns = pLimit(1);
   #pausedUntil = Number.NEGATIVE_INFINITY;
 
@@ -52,13 +45,7 @@ export class SecretStore {
 
   /** What is kept under the name. The caller disposes of it. @returns Undefined also if there is no store to look in */
   async get(name: SecretName): Promise<Secret | undefined> {
-    return this.#quietly(async () => {
-      const bytes = await this.#use(name, (entry) => entry.getSecret());
-      if (bytes === null) return undefined;
-      const secret = new Secret(Uint8Array.from(bytes));
-      bytes.fill(0);
-      return secret;
-    });
+    return (await this.#tryAsk({ verb: 'get', name }))?.secret;
   }
 
   /**
@@ -67,13 +54,13 @@ export class SecretStore {
    * @throws {SignetError} UNAVAILABLE if there is no store, or it is locked
    */
   async set(name: SecretName, secret: Secret): Promise<void> {
-    await this.#use(name, (entry) => entry.setSecret(secret.bytes()));
+    await this.#ask({ verb: 'set', name }, secret);
     this.#pausedUntil = Number.NEGATIVE_INFINITY;
   }
 
   /** @returns False if nothing was kept. @throws {SignetError} UNAVAILABLE */
-  delete(name: SecretName): Promise<boolean> {
-    return this.#use(name, (entry) => entry.deleteCredential());
+  async delete(name: SecretName): Promise<boolean> {
+    return (await this.#ask({ verb: 'delete', name })).found;
   }
 
   /**
@@ -82,38 +69,39 @@ export class SecretStore {
    * @returns Whether it is gone for certain.
    */
   async drop(name: SecretName): Promise<boolean> {
-    return (await this.#quietly(() => this.delete(name))) !== undefined;
+    return (await this.#tryAsk({ verb: 'delete', name })) !== undefined;
   }
 
   /** Before a person is asked for a secret: is there a store at all? @throws {SignetError} UNAVAILABLE */
   async check(): Promise<void> {
-    await this.#use('pin:', (entry) => entry.getSecret());
+    (await this.#ask({ verb: 'get', name: 'pin:' })).secret?.dispose();
   }
 
-  async #quietly<Result>(work: () => Promise<Result>): Promise<Result | undefined> {
-    if (this.#absence() !== undefined || performance.now() < this.#pausedUntil) return undefined;
-    try {
-      return await work();
-    } catch (error) {
-      this.#pausedUntil = performance.now() + PAUSE_MS;
-      this.#options.onProblem(unusable(error));
-      return undefined;
-    }
+  /** @returns Undefined if the store cannot be asked, or could not a moment ago. */
+  #tryAsk(request: NamedRequest): Promise<StoreAnswer | undefined> {
+    return this.#turns(async () => {
+      if (this.#absence() !== undefined || performance.now() < this.#pausedUntil) return undefined;
+      try {
+        return await this.#askNow(request);
+      } catch (error) {
+        this.#pausedUntil = performance.now() + PAUSE_MS;
+        this.#options.onProblem(error as SignetError); // nothing else is thrown
+        return undefined;
+      }
+    });
   }
 
-  #use<Result>(name: SecretName, work: (entry: AsyncEntry) => Promise<Result>): Promise<Result> {
+  #ask(request: NamedRequest, secret?: Secret): Promise<StoreAnswer> {
     return this.#turns(async () => {
       const absence = this.#absence();
       if (absence !== undefined) throw absence;
-      try {
-        const { AsyncEntry } = await (this.#options.load ?? (() => import('@napi-rs/keyring')))();
-        // Connects to D-Bus, or throws.
-        const entry = new AsyncEntry(SERVICE, name, { linux: { store: 'secret-service' } });
-        return await withTimeout(work(entry));
-      } catch (error) {
-        throw unusable(error);
-      }
+      return await this.#askNow(request, secret);
     });
+  }
+
+  #askNow(request: StoreRequest, secret?: Secret): Promise<StoreAnswer> {
+    const { env, ask = askStore } = this.#options;
+    return ask(request, secret, { env });
   }
 
   /** Why there can be no store here, without touching the library: libdbus would try to start a bus. */
@@ -124,33 +112,7 @@ export class SecretStore {
     return new SignetError(
       'UNAVAILABLE',
       "the system's keyring cannot be used: signetd runs outside of a D-Bus session",
-      {
-        hint: 'start signetd inside your session, or unlock by hand',
-      },
+      { hint: 'start signetd inside your session, or unlock by hand' },
     );
-  }
-}
-
-function unusable(error: unknown): SignetError {
-  if (error instanceof SignetError) return error;
-  return new SignetError('UNAVAILABLE', "the system's keyring cannot be used: no unlocked Secret Service answers", {
-    hint: 'start one, such as gnome-keyring, and unlock it; or unlock keys by hand',
-    cause: error,
-  });
-}
-
-async function withTimeout<Result>(work: Promise<Result>): Promise<Result> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(
-        new SignetError('UNAVAILABLE', "the system's keyring did not answer", { hint: 'unlock it, then try again' }),
-      );
-    }, TIMEOUT_MS);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -1,5 +1,5 @@
 /** `signet key backup` and `signet key restore` */
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CommandLineHome, commandLineHome, generatedKeyId, SIGNET } from '../support/cli.ts';
@@ -33,6 +33,21 @@ const restore = (...args: string[]) =>
   signet('key', 'restore', 'backup', '--passphrase-file', 'archive-passphrase', ...args);
 
 describe('a backup', () => {
+  it('says that it is without a damaged key', async () => {
+    await restore('-d', 'incomplete');
+    await writeFile(join(restored('incomplete'), `${'0'.repeat(64)}.key`), 'no key');
+    // A second copy, where old versions of notary had it, is no loss.
+    await cp(join(home.keys, `${ids[0]}.key`), join(restored('incomplete'), 'root_keys', `${ids[0]}.key`));
+    const backUp = (file: string, ...args: string[]) =>
+      signet('key', 'backup', '-d', 'incomplete', '-o', file, '--passphrase-file', 'archive-passphrase', ...args);
+    expect(await backUp('without')).toEqual({
+      ending: 0,
+      stdout: '3 keys backed up to without\n',
+      stderr: 'signet: warning: left out one key file that cannot be read: signet doctor tells which\n',
+    });
+    expect(JSON.parse((await backUp('counted', '--json')).stdout)).toMatchObject({ keys: 3, leftOut: 1 });
+  });
+
   it('is restored byte for byte', async () => {
     const result = await restore('-d', 'there');
     expect(result).toMatchObject({ ending: 0, stderr: 'signet: 3 restored, 0 replaced, 0 unchanged\n' });

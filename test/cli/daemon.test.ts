@@ -3,7 +3,8 @@ import { chmod, mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { VERSION } from '../../src/version.ts';
-import { type CommandLineHome, commandLineHome } from '../support/cli.ts';
+import { type CommandLineHome, commandLineHome, SIGNET } from '../support/cli.ts';
+import { runProgram } from '../support/processes.ts';
 
 let home: CommandLineHome;
 beforeEach(async () => {
@@ -46,6 +47,18 @@ describe('a command that needs the daemon', () => {
     }
     const { stdout } = await home.signet(['daemon', 'logs', '--lines', '1000']);
     expect(stdout.match(/"msg":"ready"/g)).toHaveLength(1);
+  });
+
+  it('keeps nothing of its shell in use by starting it: no directory, no lock', async () => {
+    const script =
+      'mkdir gone && cd gone && rmdir ../gone && exec 8> ../lock && flock 8 && exec setsid --wait "$0" key list';
+    const options = { cwd: home.path, env: home.env };
+    expect(await runProgram('bash', ['-c', script, SIGNET], options)).toEqual({
+      ending: 0,
+      stdout: 'No signing keys found.\n',
+      stderr: '',
+    });
+    expect(await runProgram('flock', ['--nonblock', 'lock', 'true'], options)).toMatchObject({ ending: 0 });
   });
 
   it('takes the configuration of the user', async () => {

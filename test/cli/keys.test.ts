@@ -1,8 +1,10 @@
 /** What `signet key`, `unlock` and `lock` print, for people and for programs. */
-import { createPublicKey, verify } from 'node:crypto';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { createPublicKey, generateKeyPairSync, verify } from 'node:crypto';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { keyIdOf } from '../../src/crypto/key-id.ts';
+import { publicKeyOf } from '../../src/crypto/public-key.ts';
 import { type CommandLineHome, commandLineHome, generatedKeyId } from '../support/cli.ts';
 import { runProgram } from '../support/processes.ts';
 
@@ -137,11 +139,18 @@ describe('signet key verify', () => {
     [[], 'name either a key ID, or a public key with --public'],
     [['0'.repeat(64), '--public', 'root.pub'], 'name either a key ID, or a public key with --public'],
     [['--public', 'root.pub'], 'no signature given'],
+    [['--public', 'message', '-s', 'message'], 'message: the file is no key file of a known kind'],
   ])('refuses %j', async (args, message) => {
     const result = await signet('key', 'verify', ...args);
     expect(result).toMatchObject({ ending: 2, stdout: '' });
     expect(result.stderr.split('\n')[0]).toBe(`signet: ${message}`);
   });
+});
+
+it('signet key verify looks at its arguments before it asks for a passphrase', async () => {
+  await signet('lock');
+  const result = await home.signet(['key', 'verify', root]);
+  expect(result).toMatchObject({ ending: 2, stderr: expect.stringContaining('no signature given') });
 });
 
 describe('signet key public', () => {
@@ -179,6 +188,26 @@ describe('signet key export', () => {
       stderr: 'signet: 3 keys exported to all.pem\n',
     });
     expect((await stat(file('all.pem'))).mode & 0o777).toBe(0o600);
+  });
+
+  it('seals a key that had no passphrase under one that the user chooses, and else writes nothing', async () => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const keyId = keyIdOf(publicKeyOf(publicKey));
+    const pem = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
+    await mkdir(file('plain/private'), { recursive: true, mode: 0o700 });
+    await writeFile(file(`plain/private/${keyId}.key`), pem.replace('\n', '\nrole: alice\n\n'), { mode: 0o600 });
+    const toFile = ['key', 'export', '-d', 'plain', '-o', 'sealed.pem'];
+    expect(await home.signet(toFile)).toMatchObject({
+      ending: 4,
+      stderr: expect.stringContaining('a passphrase for the new alice key'),
+    });
+    expect(await readdir(home.path)).not.toContain('sealed.pem');
+    expect(await signet(...toFile)).toMatchObject({ ending: 0, stderr: 'signet: one key exported to sealed.pem\n' });
+    expect(await readFile(file('sealed.pem'), 'utf8')).toContain('BEGIN ENCRYPTED PRIVATE KEY');
+    expect(await signet('key', 'import', '-d', 'again', 'sealed.pem')).toMatchObject({
+      ending: 0,
+      stdout: `Imported ${keyId} (alice key)\n`,
+    });
   });
 
   it('of nothing is an error', async () => {

@@ -184,6 +184,20 @@ describe('a session', () => {
     expect(who.asked).toEqual([]);
   });
 
+  it('delays no end of the daemon: its question is withdrawn, and the call told why', async () => {
+    await using other = await temporaryDirectory();
+    await using second = await startAgentDaemon(other.path);
+    const client = second.agent();
+    const { who, interaction } = await session(() => THINKING, client);
+    const call = client.generateKey({ algorithm: 'ecdsa', ...OWNER }, { interaction });
+    await waitFor('the question', () => who.asked.length === 1);
+    second.program.kill('SIGTERM');
+    await expect(call).rejects.toMatchObject({ code: 'UNAVAILABLE', message: 'the daemon is shutting down' });
+    expect((await second.program.ended).ending).toBe(0);
+    expect(who.withdrawn).toHaveLength(1);
+    expect(second.program.stderr).not.toContain('calls abandoned');
+  });
+
   it('ends with the daemon', async () => {
     await using other = await temporaryDirectory();
     await using second = await startAgentDaemon(other.path);

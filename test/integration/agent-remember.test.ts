@@ -1,8 +1,11 @@
 /** Passphrases in the operating system's keyring: the built daemon with a real gnome-keyring, with a bare bus, and without. */
 import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { AgentClient } from '../../src/client/agent-client.ts';
 import { type AgentDaemon, startAgentDaemon } from '../support/agent-daemon.ts';
+import { waitFor } from '../support/conditions.ts';
 import { person } from '../support/conversation.ts';
 import { type SecretService, startSecretService } from '../support/secret-service.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../support/temp.ts';
@@ -133,6 +136,38 @@ describe('on a bus without a Secret Service', () => {
     await expect(sign(keyId)).rejects.toMatchObject({ code: 'PASSPHRASE_INCORRECT' });
     await agent.unlock({ key_id: keyId, passphrase: bytes(PASSPHRASE), ttl_ms: 0 });
     expect((await sign(keyId)).signature).toHaveLength(64);
+  });
+});
+
+describe('on a bus that hangs', () => {
+  const connections: Socket[] = [];
+  let bus: Server;
+  beforeAll(async () => {
+    directory = await temporaryDirectory();
+    const path = join(directory.path, 'bus');
+    bus = createServer((connection) => connections.push(connection));
+    await new Promise<void>((resolve) => bus.listen(path, resolve));
+    daemon = await startAgentDaemon(directory.path, { env: { DBUS_SESSION_BUS_ADDRESS: `unix:path=${path}` } });
+    agent = daemon.agent();
+  });
+  afterAll(async () => {
+    for (const connection of connections) connection.destroy();
+    bus.close();
+    await end();
+  });
+
+  it('everything else goes on, and who wants something kept is told', async () => {
+    const keyId = await lockedKey();
+    let isOver = false;
+    const refused = remember(keyId, PASSPHRASE).catch((error: unknown) => {
+      isOver = true;
+      return error;
+    });
+    await waitFor('a process that waits for the bus', () => connections.length > 0);
+    await agent.unlock({ key_id: keyId, passphrase: bytes(PASSPHRASE), ttl_ms: 0 });
+    expect((await sign(keyId)).signature).toHaveLength(64);
+    expect(isOver).toBe(false);
+    expect(await refused).toMatchObject({ code: 'UNAVAILABLE', message: "the system's keyring did not answer" });
   });
 });
 

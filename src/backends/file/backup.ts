@@ -21,10 +21,15 @@ export async function* backUp(
 ): AsyncIterable<BackupPiece> {
   if (passphrase.bytes().byteLength === 0) throw new SignetError('INVALID_ARGUMENT', 'the passphrase is empty');
   const keys: ManifestKey[] = [];
-  const total = await directory.count();
+  let total = await directory.count();
   if (total > MAX_KEYS) throw new SignetError('UNSUPPORTED', `${directory.path} has more than ${MAX_KEYS} keys`);
+  let leftOut = 0;
+  const leaveOut = (path: string, error: SignetError) => {
+    leftOut++;
+    report(path, error);
+  };
   async function* entries(): AsyncIterable<Buffer> {
-    for await (const { keyId, path, role, gun } of directory.list(report)) {
+    for await (const { keyId, path, role, gun } of directory.list(leaveOut)) {
       throwIfCancelled(context);
       const content = await readBoundedFile(path, MAX_KEY_FILE_BYTES);
       if (content === undefined) continue; // removed meanwhile
@@ -35,6 +40,7 @@ export async function* backUp(
       yield tarEntry(KEYS + relativePath, content);
       content.fill(0); // it may be an unencrypted key
     }
+    total = keys.length + leftOut; // without second copies, and what came and went meanwhile
     yield tarEntry(MANIFEST, formatManifest(keys, new Date()));
     yield TAR_END;
   }

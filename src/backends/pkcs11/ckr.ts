@@ -51,6 +51,9 @@ const CODES: Partial<Record<CkrName, ErrorCode>> = {
 };
 
 const HINTS: Partial<Record<CkrName, string>> = {
+  PIN_INCORRECT: 'the PIN is wrong',
+  PIN_INVALID: 'the PIN has characters that the token does not take',
+  PIN_LEN_RANGE: 'the PIN is shorter or longer than the token takes',
   USER_PIN_NOT_INITIALIZED: 'set a user PIN on the token',
   PIN_EXPIRED: 'change the PIN of the token',
   SESSION_READ_ONLY: 'the token is write-protected',

@@ -16,20 +16,26 @@ export async function keyBackup(invocation: Invocation): Promise<undefined> {
   const replace = invocation.flag('force');
   await requireNewFile(output, replace);
   const person = await session.person();
-  const { archive, keys } = await session.asking(async (agent, call) => {
+  const { archive, keys, files } = await session.asking(async (agent, call) => {
     const parts: Uint8Array[] = [];
     let keys = 0;
+    let files = 0;
     for await (const { archive, progress } of agent.backup({ passphrase: new Uint8Array() }, call)) {
       if (archive.byteLength > 0) parts.push(archive);
       if (progress === null) continue;
       keys = progress.done;
+      files = progress.total;
       person.progress(progress.done, progress.total);
     }
-    return { archive: Buffer.concat(parts), keys };
+    return { archive: Buffer.concat(parts), keys, files };
   });
   await writeOutput(output, archive, replace);
-  if (invocation.json) printJson({ file: output, keys, bytes: archive.length });
+  const leftOut = files - keys;
+  if (invocation.json) printJson({ file: output, keys, leftOut, bytes: archive.length });
   else printData(`${keys === 1 ? 'One key' : `${keys} keys`} backed up to ${output}`);
+  if (leftOut === 0) return;
+  const what = leftOut === 1 ? 'one key file' : `${leftOut} key files`;
+  printNote(`warning: left out ${what} that cannot be read: signet doctor tells which`);
 }
 
 export async function keyRestore(invocation: Invocation): Promise<undefined> {

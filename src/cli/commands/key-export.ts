@@ -31,11 +31,14 @@ export async function keyExport(invocation: Invocation): Promise<undefined> {
   const { ProgressDisplay } = await import('../prompts/progress.ts');
   using progress = new ProgressDisplay('keys exported');
   const blocks: string[] = [];
-  for (const key of keys) {
-    const { pem } = await agent.exportKey(key.key_id, session.call);
-    blocks.push(pem);
-    progress.show(blocks.length, keys.length);
-  }
+  // A key without a passphrase gets one: what leaves is sealed.
+  await session.asking(async (agent, call) => {
+    for (const key of keys) {
+      const { pem } = await agent.exportKey(key.key_id, call);
+      blocks.push(pem);
+      progress.show(blocks.length, keys.length);
+    }
+  });
   const bundle = blocks.join('');
   if (output === undefined) {
     printData(bundle);

@@ -3,7 +3,7 @@ import { type ImportedKey, type KeyFileKind, readPrivateKeys } from '../../crypt
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { AgentKey } from '../../rpc/messages.ts';
-import { readInput } from '../files.ts';
+import { inFile, readInput } from '../files.ts';
 import type { Invocation } from '../invocation.ts';
 import { keyToJson, ownerText, ROLES_WITH_GUN } from '../key-text.ts';
 import { printable, printData, printJson, printNote } from '../output.ts';
@@ -126,10 +126,4 @@ function requireGun(role: string | undefined, gun: string | undefined, keyId: st
   throw new SignetError('INVALID_ARGUMENT', `the ${role} key ${keyId} does not say which collection it belongs to`, {
     hint: 'name it with --gun, or another role with --role',
   });
-}
-
-function inFile(error: unknown, file: string): unknown {
-  if (!(error instanceof SignetError)) return error;
-  const { code, message, hint } = error;
-  return new SignetError(code, `${file}: ${message}`, { ...(hint !== undefined && { hint }), cause: error });
 }

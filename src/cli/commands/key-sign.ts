@@ -4,7 +4,7 @@ import { ecdsaSignatureFromDer, ecdsaSignatureToDer } from '../../crypto/ecdsa-s
 import { curveByOpensslName } from '../../crypto/named-curves.ts';
 import { type PublicKey, toKeyObject, verifySignature } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
-import { readInput, requireNewFile, writeOutput } from '../files.ts';
+import { inFile, readInput, requireNewFile, writeOutput } from '../files.ts';
 import type { Invocation } from '../invocation.ts';
 import { findKey } from '../key-ids.ts';
 import { type MessageInput, readMessage, tooLongForEd25519 } from '../message.ts';
@@ -48,16 +48,16 @@ function inputOf({ whole, sha256 }: MessageInput, algorithm: KeyAlgorithm | unde
 
 export async function keyVerify(invocation: Invocation): Promise<undefined> {
   const { signal } = invocation.world;
-  const key = await publicKeyFor(invocation);
+  if ((invocation.text('public') === undefined) === (invocation.argument(0) === '')) {
+    throw new SignetError('INVALID_ARGUMENT', 'name either a key ID, or a public key with --public');
+  }
   const signatureFile = invocation.text('signature');
   if (signatureFile === undefined) {
     throw new SignetError('INVALID_ARGUMENT', 'no signature given', { hint: 'name its file with --signature' });
   }
-  const signature = decodeSignature(
-    await readInput(signatureFile, MAX_SIGNATURE_BYTES, signal),
-    invocation.text('format'),
-    key,
-  );
+  const content = await readInput(signatureFile, MAX_SIGNATURE_BYTES, signal);
+  const key = await publicKeyFor(invocation);
+  const signature = decodeSignature(content, invocation.text('format'), key);
   const message = await readMessage(invocation.text('in') ?? '-', signal);
   if (!(await isValid(key, message, signature))) {
     throw new SignetError('INTEGRITY', 'the signature is not valid: not of this key, or not over this message');
@@ -77,19 +77,22 @@ async function isValid(key: PublicKey, { whole, sha256 }: MessageInput, signatur
 async function publicKeyFor(invocation: Invocation): Promise<PublicKey> {
   const { session, signal } = invocation.world;
   const file = invocation.text('public');
-  const id = invocation.argument(0);
-  if ((file === undefined) === (id === '')) {
-    throw new SignetError('INVALID_ARGUMENT', 'name either a key ID, or a public key with --public');
-  }
-  if (file !== undefined) {
-    const { readPublicKeys } = await import('../../crypto/public-key-file.ts');
-    const [entry, second] = readPublicKeys(await readInput(file, MAX_PUBLIC_KEY_BYTES, signal), new Date());
-    if (entry !== undefined && second === undefined) return entry.publicKey;
-    throw new SignetError('INVALID_ARGUMENT', `${file} does not hold one public key`, { hint: 'name a file with one' });
-  }
-  const key = await findKey(session, id);
+  if (file !== undefined) return await publicKeyIn(file, signal);
+  const key = await findKey(session, invocation.argument(0));
   const found = key.public_key ?? (await session.asking((agent, call) => agent.getPublicKey(key.key_id, call)));
   return { algorithm: parseKeyAlgorithm(found.algorithm), bytes: found.bytes };
+}
+
+async function publicKeyIn(file: string, signal: AbortSignal): Promise<PublicKey> {
+  const { readPublicKeys } = await import('../../crypto/public-key-file.ts');
+  const bytes = await readInput(file, MAX_PUBLIC_KEY_BYTES, signal);
+  try {
+    const [entry, second] = readPublicKeys(bytes, new Date());
+    if (entry !== undefined && second === undefined) return entry.publicKey;
+  } catch (error) {
+    throw inFile(error, file);
+  }
+  throw new SignetError('INVALID_ARGUMENT', `${file} does not hold one public key`, { hint: 'name a file with one' });
 }
 
 /** Takes base64 or bytes, and for ecdsa r‖s or DER, told apart by their form unless `--format` says which. */

@@ -64,8 +64,11 @@ export class Person implements Disposable {
     try {
       return await this.#answerTo(question);
     } catch (error) {
-      this.#asker.refusal =
-        error instanceof SignetError ? error : new SignetError('INTERNAL', String(error), { cause: error });
+      // A question that is withdrawn was not refused: what the call ends with tells more.
+      if (!signal.aborted) {
+        this.#asker.refusal =
+          error instanceof SignetError ? error : new SignetError('INTERNAL', String(error), { cause: error });
+      }
       return undefined;
     } finally {
       this.#asker.unwanted = undefined;

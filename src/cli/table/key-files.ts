@@ -44,7 +44,9 @@ export const KEY_FILE_COMMANDS: readonly CommandSpec[] = [
   {
     name: 'key export',
     summary: 'write keys, sealed as they are stored, for notary key import and signet key import',
-    details: ['Without --key and --gun: every key. Keys on tokens and in databases cannot be exported.'],
+    details: [
+      'Without --key and --gun: every key. Keys on tokens and in databases cannot be exported. A key that is stored without a passphrase gets one.',
+    ],
     options: {
       key: { short: 'k', value: 'ID', multiple: true, completes: 'key', help: 'a key' },
       gun: { short: 'g', value: 'GUN', help: 'the keys of one trusted collection' },
@@ -58,6 +60,7 @@ export const KEY_FILE_COMMANDS: readonly CommandSpec[] = [
         command: 'signet key export --gun registry.example.com/team/app -o app.pem',
       },
     ],
+    asks: true,
     load: async () => (await import('../commands/key-export.ts')).keyExport,
   },
   {

@@ -19,7 +19,17 @@ export type AgentHandler<Request, Response> = (
   homes: Homes,
 ) => Promise<Response>;
 
-const OPTIONS: MethodOptions = { toStatus: fullStatusOf, patienceMs: patienceFor };
+const OPTIONS: MethodOptions = { toStatus: fullStatusOf, patienceMs: patienceFor, wipe: wipeSecrets };
+
+/** Members of requests that are secrets; `RestoreRequest` comes within a stream. */
+const SECRETS: ReadonlySet<string> = new Set(['passphrase', 'new_passphrase', 'secret', 'pkcs8']);
+
+/** Zeroes what a request holds of secrets, also where no handler took it over. */
+function wipeSecrets(request: object): void {
+  for (const [name, value] of Object.entries(request)) {
+    if (SECRETS.has(name) && value instanceof Uint8Array) value.fill(0);
+  }
+}
 
 export interface AgentCallsOptions {
   readonly calls: Calls;
@@ -40,8 +50,12 @@ export class AgentCalls {
     return this.#options.calls.unary(
       name,
       async (request: Request, context) => {
-        using homes = await this.#homesOf(context);
-        return await handler(request, context, homes);
+        try {
+          using homes = await this.#homesOf(context);
+          return await handler(request, context, homes);
+        } finally {
+          wipeSecrets(request as object);
+        }
       },
       OPTIONS,
     );
@@ -55,8 +69,12 @@ export class AgentCalls {
     return this.#options.calls.serverStream(
       name,
       async function* (request: Request, context) {
-        using homes = await homesOf(context);
-        yield* handler(request, context, homes);
+        try {
+          using homes = await homesOf(context);
+          yield* handler(request, context, homes);
+        } finally {
+          wipeSecrets(request as object);
+        }
       },
       OPTIONS,
     );

@@ -60,20 +60,16 @@ export function keyMethods(calls: AgentCalls, log: Logger) {
   };
 
   const importKey: AgentHandler<ImportKeyRequest, AgentKey> = async (request, context, { keyring }) => {
-    try {
-      using passphrase = secretOf(request.passphrase);
-      const imported = await keyring.import(
-        request.pkcs8,
-        { ...checkOwner(request), ...deviceRequestOf(request), ...(passphrase && { passphrase }) },
-        context,
-        targetOf(request),
-      );
-      const { keyId, role, gun, location } = imported.info;
-      log.info({ caller: context.caller, keyId, role, gun, location }, 'key imported');
-      return keyMessage(imported);
-    } finally {
-      request.pkcs8.fill(0);
-    }
+    using passphrase = secretOf(request.passphrase);
+    const imported = await keyring.import(
+      request.pkcs8,
+      { ...checkOwner(request), ...deviceRequestOf(request), ...(passphrase && { passphrase }) },
+      context,
+      targetOf(request),
+    );
+    const { keyId, role, gun, location } = imported.info;
+    log.info({ caller: context.caller, keyId, role, gun, location }, 'key imported');
+    return keyMessage(imported);
   };
 
   const unlock: AgentHandler<UnlockRequest, object> = async (request, context, { keyring }) => {

@@ -19,6 +19,8 @@ const MAKE = command('key make', {
   options: {
     size: { short: 's', value: 'N', choices: ['1', '2'], help: '' },
     of: { value: 'ID', multiple: true, help: '' },
+    into: { value: 'DIR', completes: 'directory', help: '' },
+    note: { value: 'TEXT', help: '' },
   },
 });
 const COMMANDS = [LIST, SHOW, UNLOCK, MAKE];
@@ -52,6 +54,10 @@ describe('parseCommand', () => {
     expect(values).toMatchObject({ size: '1', of: ['a', 'b,c'] });
   });
 
+  it('takes an empty text, where a text is wanted', () => {
+    expect(parseCommand(MAKE, ['--note', '']).values).toMatchObject({ note: '' });
+  });
+
   it('takes words after -- as they are', () => {
     expect(parseCommand(UNLOCK, ['--', '--all', '-x']).args).toEqual(['--all', '-x']);
   });
@@ -71,6 +77,8 @@ describe('parseCommand', () => {
     [MAKE, ['--siez', '1'], 'unknown option --siez'],
     [MAKE, ['--sise', '1'], 'unknown option --sise, did you mean --size?'],
     [MAKE, ['-q'], 'unknown option -q'],
+    [MAKE, ['--into='], '--into cannot be empty'],
+    [LIST, ['-d', ''], '--trust-dir cannot be empty'],
   ])('%# refuses what the command does not take: %j', (spec, rest, message) => {
     expect(() => parseCommand(spec, rest)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', message }));
   });

@@ -89,6 +89,23 @@ describe('a session', () => {
     expect(() => interactions.of(contextOf(stream.session))).toThrow('no such interaction');
   });
 
+  it('withdraws its questions when the daemon drains, asks no more, and still tells what a token waits for', async () => {
+    const interactions = new Interactions();
+    const stream = open(interactions);
+    const interaction = asking(interactions, stream);
+    const shutDown = { code: 'UNAVAILABLE', message: 'the daemon is shutting down' };
+    const answer = interaction.passphrase(KEY, 0);
+    interactions.drain();
+    await expect(answer).rejects.toMatchObject(shutDown);
+    expect(stream.sent.at(-1)).toEqual({ prompt_id: 1, done: true });
+    await expect(interaction.passphrase(KEY, 1)).rejects.toMatchObject(shutDown);
+    expect(stream.sent).toHaveLength(3);
+    interaction.touch({ backend: 'pkcs11', label: '', serial: '' }, KEY);
+    expect(stream.sent.at(-1)?.touch).toBeDefined();
+    expect(stream.hasEnded).toBe(false);
+    expect(open(interactions).errors).toMatchObject([{ code: 14, details: 'the daemon is shutting down' }]);
+  });
+
   it('gives its calls five minutes, and no others', () => {
     expect(patienceFor(contextOf('x').metadata)).toBe(INTERACTIVE_CALL_MS);
     expect(patienceFor(contextOf(undefined).metadata)).toBe(0);

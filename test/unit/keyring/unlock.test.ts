@@ -232,11 +232,11 @@ describe('a configured source that gives nothing stops the start', () => {
     });
   });
 
-  it('a directory in the place of the file', async () => {
-    await mkdir(passphraseFile, { mode: 0o700 });
+  it.each([0o700, 0o755])('a directory of mode %o in the place of the file', async (mode) => {
+    await mkdir(passphraseFile, { mode });
     await refused(open({ passphraseFile }), {
       code: 'CONFIGURATION',
-      message: expect.stringMatching(/^storage\.passphrase_file: cannot read \S+ \(EISDIR\)$/),
+      message: `storage.passphrase_file ${passphraseFile} is a directory`,
       hint: PASSPHRASE_FILE_HINT,
     });
   });

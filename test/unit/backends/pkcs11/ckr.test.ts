@@ -45,6 +45,14 @@ describe('return values of PKCS#11', () => {
     expect(fromPkcs11Error(foreign, 'cannot sign')).toMatchObject({ code: 'INTERNAL', message: 'cannot sign' });
   });
 
+  it.each([
+    ['PIN_INCORRECT', 'the PIN is wrong'],
+    ['PIN_INVALID', 'the PIN has characters that the token does not take'],
+    ['PIN_LEN_RANGE', 'the PIN is shorter or longer than the token takes'],
+  ] as const)('tell people what %s means', (name, hint) => {
+    expect(fromCkr(CKR[name], 'login failed')).toMatchObject({ code: 'PIN_INCORRECT', hint });
+  });
+
   it('carry the tries that are left', () => {
     expect(fromCkr(CKR.PIN_INCORRECT, 'login failed', { retriesLeft: 1 })).toMatchObject({ retriesLeft: 1 });
   });
