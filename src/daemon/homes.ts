@@ -54,7 +54,7 @@ export async function openTokens({ config, env, log: { logger }, secretStore }: 
         stateDirectory,
         credentialsDirectory: env['CREDENTIALS_DIRECTORY'],
         isOnlyToken: config.tokens.length === 1,
-        rememberedPin: (token) => secretStore.get(pinName(token)),
+        rememberedPin: (token) => secretStore.getSoon(pinName(token)),
         forgetPin: (token) => secretStore.drop(pinName(token)),
         onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),
         onEvent: (what, error) => {

@@ -63,6 +63,67 @@ describe('the store', () => {
   });
 });
 
+describe('a store that waits for a person to unlock it', () => {
+  const SECRET = async () => ({ found: true, secret: Secret.fromText('1234') });
+  const read = async (secrets: SecretStore) => {
+    using secret = await secrets.getSoon(NAME);
+    return secret && Buffer.from(secret.bytes()).toString();
+  };
+  /** A store whose person is away until `come`. */
+  function waitingStore() {
+    let come: (() => void) | undefined;
+    const person = new Promise<void>((resolve) => {
+      come = resolve;
+    });
+    return { ...store(() => person.then(SECRET), { soonMs: 20 }), come: () => come?.() };
+  }
+
+  it('does not hold up who asks soon, and the next one has its answer without asking again', async () => {
+    const { secrets, asked, come } = waitingStore();
+    expect(await read(secrets)).toBeUndefined();
+    expect(await read(secrets)).toBeUndefined();
+    come();
+    await secrets.get('pin:another'); // its turn is after that
+    expect(await read(secrets)).toBe('1234');
+    expect(asked).toEqual([
+      { verb: 'get', name: NAME },
+      { verb: 'get', name: 'pin:another' },
+    ]);
+  });
+
+  it('is looked into anew once its late answer was taken', async () => {
+    const { secrets, asked, come } = waitingStore();
+    await read(secrets);
+    come();
+    await secrets.get('pin:another');
+    expect([await read(secrets), await read(secrets)]).toEqual(['1234', '1234']);
+    expect(asked.filter(({ name }) => name === NAME)).toHaveLength(2);
+  });
+
+  it('gives its answer to all who wait for it', async () => {
+    const { secrets, asked } = store(SECRET);
+    expect(await Promise.all([read(secrets), read(secrets)])).toEqual(['1234', '1234']);
+    expect(asked).toHaveLength(1);
+  });
+
+  it('does not give what was found before another was kept, or that one was forgotten', async () => {
+    using other = Secret.fromText('5678');
+    for (const change of ['set', 'delete', 'drop'] as const) {
+      const { secrets, asked, come } = waitingStore();
+      await read(secrets);
+      come();
+      await secrets[change](NAME, other);
+      await read(secrets);
+      expect(asked.map(({ verb }) => verb)).toEqual(['get', change === 'drop' ? 'delete' : change, 'get']);
+    }
+  });
+
+  it('does not hold up who drops a secret, which is not gone for certain', async () => {
+    const { secrets } = waitingStore();
+    expect(await secrets.drop(NAME)).toBe(false);
+  });
+});
+
 describe('a store that fails', () => {
   it('is reported once, and left alone for a while by look-ups, also by those that waited', async () => {
     const { secrets, asked, problems } = store(locked);
