@@ -3,17 +3,21 @@
  * refused is never tried again, by nobody and for no reason, nor after a restart.
  *
  * Kept in a small file that is written before each try, because the daemon may not live to see its outcome. Nothing in it
- * follows from a PIN: it names the content by its source (pin-source.ts).
+ * follows from a PIN: it names the content by its source (pin-source.ts). From then until the outcome is written, no other
+ * process tries one: daemons that start together spend one try of a wrong PIN, not one each.
  */
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { fromNodeError, SignetError } from '../../errors.ts';
 import type { TokenIdentity } from '../backend.ts';
 import { createDirectory, readBoundedFile, replaceFileDurably } from '../durable-file.ts';
+import { lockForProcess } from '../process-lock.ts';
 import type { PinSource, SourcedPin } from './pin-source.ts';
 
 const MAX_STATE_BYTES = 64 * 1024;
 const VERSION = 1;
+/** How long another process's try is waited for: others wait for whoever opens the token; milliseconds. */
+const PATIENCE_MS = 10_000;
 /** Tries without an answer: one, or two for a content that the token has taken before. */
 const MAX_UNANSWERED = { unknown: 1, accepted: 2 } as const;
 
@@ -30,18 +34,21 @@ interface Content {
   readonly identity: string;
 }
 
-/** One try. Exactly one of the outcomes must be told, unless there was none. */
+/** One try. Exactly one of the outcomes must be told: until then, other processes wait. */
 export interface PinTry {
   accepted(): Promise<void>;
   refused(): Promise<void>;
   /** The PIN was not given to the token after all. */
   notTried(): Promise<void>;
+  /** Nobody knows whether the token was given the PIN. */
+  unanswered(): Promise<void>;
 }
 
 export class PinMemory {
   /** Undefined: nothing outlives this process. */
   readonly #file: string | undefined;
   readonly #token: TokenIdentity;
+  readonly #patienceMs: number;
   /** Where there is no file. */
   #inMemory = new Map<string, SourceState>();
   /** So that what is remembered of a PIN is worth nothing outside this process. */
@@ -51,8 +58,9 @@ export class PinMemory {
   /** The content that the token took last, and tries of it since without an answer. */
   #taken: { readonly print: string; unanswered: number } | undefined;
 
-  constructor(directory: string | undefined, token: TokenIdentity) {
+  constructor(directory: string | undefined, token: TokenIdentity, patienceMs = PATIENCE_MS) {
     this.#token = token;
+    this.#patienceMs = patienceMs;
     if (directory === undefined) return;
     const name = createHash('sha256')
       .update(JSON.stringify([token.label, token.serial]))
@@ -63,31 +71,24 @@ export class PinMemory {
   /**
    * Writes down that a PIN is about to be tried.
    *
-   * @throws {SignetError} PIN_INCORRECT if this content was refused before; PIN_REQUIRED if it was tried without an answer;
-   *   CONFIGURATION, INTEGRITY if the file cannot be written or read: then no try is made either
+   * @throws {SignetError} PIN_INCORRECT if this content was refused before; PIN_REQUIRED if it was tried without an answer,
+   *   or the source has another by now; TOKEN_BUSY if another process is still trying one; CONFIGURATION, INTEGRITY if the
+   *   file cannot be written or read: then no try is made either
    */
   async begin(source: PinSource, { pin, identity }: SourcedPin): Promise<PinTry> {
-    const print = this.#printOf(pin.bytes());
-    if (this.#refused.has(print)) throw this.#notAgain(source, 'refused');
-    const taken = this.#taken?.print === print ? this.#taken : undefined;
-    if (taken !== undefined) return this.#beginAgain(source, { print, identity }, taken);
-
-    const known = await this.#read(source);
-    const state: SourceState =
-      known?.identity === identity ? known : { identity, accepted: false, refused: false, unanswered: 0 };
-    if (state.refused) throw this.#notAgain(source, 'refused');
-    if (state.unanswered >= MAX_UNANSWERED[state.accepted ? 'accepted' : 'unknown']) {
-      throw this.#notAgain(source, 'unanswered');
+    const content = { print: this.#printOf(pin.bytes()), identity };
+    const again = this.#beginAgain(source, content);
+    if (again !== undefined) return again;
+    const lock = await this.#lock();
+    try {
+      const meanwhile = this.#beginAgain(source, content); // the lock may have been waited for
+      if (meanwhile === undefined) return await this.#beginLocked(source, content, lock);
+      await lock[Symbol.asyncDispose]();
+      return meanwhile;
+    } catch (error) {
+      await lock[Symbol.asyncDispose]();
+      throw error;
     }
-    await this.#write(source, { ...state, unanswered: state.unanswered + 1 });
-    return {
-      accepted: async () => {
-        this.#taken = { print, unanswered: 0 };
-        await this.#write(source, { identity, accepted: true, refused: false, unanswered: 0 });
-      },
-      refused: () => this.#noteRefusal(source, { print, identity }),
-      notTried: () => this.#write(source, state),
-    };
   }
 
   /** Whether this is the content that the token took last, in this process. */
@@ -98,6 +99,7 @@ export class PinMemory {
   /** A person's PIN was taken: the token counts from the beginning, and whatever was in doubt may be tried once more. */
   async clear(): Promise<void> {
     if (this.#file === undefined || (await this.#readAll()).size === 0) return;
+    await using _ = await this.#lock();
     await this.#writeAll(new Map());
   }
 
@@ -106,8 +108,15 @@ export class PinMemory {
     await this.#noteRefusal(source, { print: this.#printOf(pin.bytes()), identity });
   }
 
-  /** A content that this process saw accepted needs no file: at most it is wrong now, and that is written down. */
-  #beginAgain(source: PinSource, content: Content, taken: { unanswered: number }): PinTry {
+  /**
+   * A content that this process saw accepted needs no file: at most it is wrong now, and that is written down.
+   *
+   * @returns Undefined if it did not. @throws {SignetError} PIN_INCORRECT, PIN_REQUIRED
+   */
+  #beginAgain(source: PinSource, content: Content): PinTry | undefined {
+    if (this.#refused.has(content.print)) throw this.#notAgain(source, 'refused');
+    const taken = this.#taken;
+    if (taken?.print !== content.print) return undefined;
     if (taken.unanswered >= MAX_UNANSWERED.accepted) throw this.#notAgain(source, 'unanswered');
     taken.unanswered++;
     return {
@@ -118,15 +127,92 @@ export class PinMemory {
       notTried: async () => {
         taken.unanswered--;
       },
+      unanswered: async () => undefined,
     };
   }
 
-  async #noteRefusal(source: PinSource, { print, identity }: Content): Promise<void> {
+  /** @param lock The try's; disposed of with its outcome. */
+  async #beginLocked(source: PinSource, content: Content, lock: AsyncDisposable): Promise<PinTry> {
+    // The process that had the lock may have seen it refused, and its source forget it.
+    if (!(await this.#isStillThere(source, content))) throw this.#changed(source);
+    const { print, identity } = content;
+    const known = await this.#read(source);
+    const state: SourceState =
+      known?.identity === identity ? known : { identity, accepted: false, refused: false, unanswered: 0 };
+    if (state.refused) throw this.#notAgain(source, 'refused');
+    if (state.unanswered >= MAX_UNANSWERED[state.accepted ? 'accepted' : 'unknown']) {
+      throw this.#notAgain(source, 'unanswered');
+    }
+    await this.#write(source, { ...state, unanswered: state.unanswered + 1 });
+    const withLock = async (write: () => Promise<void>) => {
+      await using _ = lock;
+      await write();
+    };
+    return {
+      accepted: () => {
+        this.#taken = { print, unanswered: 0 };
+        return withLock(() => this.#write(source, { identity, accepted: true, refused: false, unanswered: 0 }));
+      },
+      refused: async () => {
+        await withLock(() => this.#writeRefusal(source, content));
+        await this.#tellSource(source, content);
+      },
+      notTried: () => withLock(() => this.#write(source, state)),
+      unanswered: async () => lock[Symbol.asyncDispose](),
+    };
+  }
+
+  async #noteRefusal(source: PinSource, content: Content): Promise<void> {
+    this.#refused.add(content.print); // at once, also while the lock is waited for
+    {
+      await using _ = await this.#lock();
+      await this.#writeRefusal(source, content);
+    }
+    await this.#tellSource(source, content);
+  }
+
+  async #writeRefusal(source: PinSource, { print, identity }: Content): Promise<void> {
     this.#refused.add(print);
     this.#taken = undefined;
     await this.#write(source, { identity, accepted: false, refused: true, unanswered: 0 });
+  }
+
+  /** Without the lock while the source forgets the content, which may take long. */
+  async #tellSource(source: PinSource, { identity }: Content): Promise<void> {
     const isGone = (await source.refused?.()) ?? false;
-    if (isGone) await this.#write(source, undefined); // what it has from now on is another content
+    if (!isGone) return;
+    await using _ = await this.#lock();
+    const now = await this.#read(source);
+    // What it has from now on is another content.
+    if (now?.identity === identity && now.refused) await this.#write(source, undefined);
+  }
+
+  async #isStillThere(source: PinSource, { print, identity }: Content): Promise<boolean> {
+    const now = await source.read();
+    try {
+      return now?.identity === identity && this.#printOf(now.pin.bytes()) === print;
+    } finally {
+      now?.pin.dispose();
+    }
+  }
+
+  /** @throws {SignetError} TOKEN_BUSY, CONFIGURATION */
+  async #lock(): Promise<AsyncDisposable> {
+    const file = this.#file;
+    if (file === undefined) return { [Symbol.asyncDispose]: async () => undefined };
+    const path = `${file}.lock`;
+    const stillLocked = (who: string) =>
+      new SignetError('TOKEN_BUSY', `${who} is still trying a PIN of token ${this.#token.label}`, {
+        hint: `try again later; if no signetd runs, remove ${path}`,
+      });
+    return await lockForProcess(path, { patienceMs: this.#patienceMs, stillLocked }).catch((error: unknown) => {
+      if (error instanceof SignetError && error.code === 'TOKEN_BUSY') throw error;
+      throw unusable(error, `cannot write ${path}`);
+    });
+  }
+
+  #changed({ name, remedy: hint }: PinSource): SignetError {
+    return new SignetError('PIN_REQUIRED', `the PIN of ${name} was changed or removed just now`, { hint });
   }
 
   #notAgain(source: PinSource, why: 'refused' | 'unanswered'): SignetError {

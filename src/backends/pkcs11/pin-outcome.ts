@@ -17,16 +17,18 @@ export const NO_OUTCOME: PinTry = {
   accepted: async () => undefined,
   refused: async () => undefined,
   notTried: async () => undefined,
+  unanswered: async () => undefined,
 };
 
 /** What a request that changes things is answered only if it was not begun. */
 const NOT_BEGUN: readonly ErrorCode[] = ['PIN_LOCKED', 'OVERLOADED', 'CANCELLED', 'DEADLINE_EXCEEDED'];
 
-/** Tells a try's outcome from the error that it ended with; none if the PIN may or may not have been tried. */
+/** Tells a try's outcome from the error that it ended with. */
 export async function settle(outcome: PinTry, error: unknown): Promise<void> {
-  if (!(error instanceof SignetError)) return;
-  if (error.code === 'PIN_INCORRECT') await outcome.refused();
-  if (NOT_BEGUN.includes(error.code)) await outcome.notTried();
+  const code = error instanceof SignetError ? error.code : 'INTERNAL';
+  if (code === 'PIN_INCORRECT') await outcome.refused();
+  else if (NOT_BEGUN.includes(code)) await outcome.notTried();
+  else await outcome.unanswered();
 }
 
 /** Whether a person's PIN would help. */

@@ -1,9 +1,11 @@
-import { chmod, mkdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PinMemory } from '../../../../src/backends/pkcs11/pin-memory.ts';
 import { type PinSource, pinSourcesOf, type SourcedPin } from '../../../../src/backends/pkcs11/pin-source.ts';
 import { Secret } from '../../../../src/crypto/secret.ts';
+import { SignetError } from '../../../../src/errors.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../../../support/temp.ts';
 
 const TOKEN = { backend: 'pkcs11', label: 'ci', serial: '0001' };
@@ -72,15 +74,15 @@ describe('a PIN that nobody typed', () => {
   });
 
   it('is written down before the try: a daemon that dies of it does not try it again', async () => {
-    await begin();
+    await (await begin()).unanswered();
     await expect(begin()).rejects.toMatchObject(UNANSWERED);
     await expect(begin(restarted())).rejects.toMatchObject(UNANSWERED);
   });
 
   it('is tried once more after a try without an answer if the token had taken it before', async () => {
     await (await begin()).accepted();
-    await begin(restarted());
-    await begin(restarted());
+    await (await begin(restarted())).unanswered();
+    await (await begin(restarted())).unanswered();
     await expect(begin(restarted())).rejects.toMatchObject(UNANSWERED);
   });
 
@@ -120,6 +122,71 @@ describe('a PIN that nobody typed', () => {
     const alone = new PinMemory(undefined, TOKEN);
     await (await begin(alone)).refused();
     await expect(begin(alone)).rejects.toMatchObject(REFUSED);
+  });
+});
+
+describe('two daemons with one state directory', () => {
+  it('spend one try of a wrong PIN: the other waits for its outcome', async () => {
+    let tries = 0;
+    const start = async () => {
+      const daemon = restarted();
+      const tried = await begin(daemon);
+      tries++;
+      await sleep(20); // the token checks it
+      await tried.refused();
+      throw new Error('the token refused it');
+    };
+    const ends = await Promise.allSettled(Array.from({ length: 6 }, start));
+    expect(tries).toBe(1);
+    const others = ends.map((end) => (end as PromiseRejectedResult).reason).filter((e) => e instanceof SignetError);
+    expect(others).toHaveLength(5);
+    for (const error of others) expect(error).toMatchObject(REFUSED);
+  });
+
+  it('both open the token with a right one', async () => {
+    const start = async () => {
+      const tried = await begin(restarted());
+      await sleep(20);
+      await tried.accepted();
+    };
+    await Promise.all([start(), start(), start()]);
+    expect(JSON.parse(await stateFile()).sources).toMatchObject({ [`pin-source ${path}`]: { accepted: true } });
+  });
+
+  it('spend one try of a PIN that its source forgets when it is refused', async () => {
+    let remembered: Secret | undefined = Secret.fromText('1234');
+    const forget = async () => {
+      remembered = undefined;
+      return true;
+    };
+    const rememberedPin = () => ({ read: async () => remembered?.clone(), forget });
+    [source] = pinSourcesOf({ pinFile: undefined, rememberedPin }, TOKEN) as [PinSource];
+    const before = await read();
+    await (await begin()).refused();
+    await expect(restarted().begin(source, before)).rejects.toMatchObject({
+      code: 'PIN_REQUIRED',
+      message: 'the PIN of the keyring was changed or removed just now',
+    });
+  });
+
+  it('do not wait for ever', async () => {
+    const tried = await begin();
+    await expect(begin(new PinMemory(states, TOKEN, 0))).rejects.toMatchObject({
+      code: 'TOKEN_BUSY',
+      message: `process ${process.pid} is still trying a PIN of token ci`,
+      hint: expect.stringMatching(/^try again later; if no signetd runs, remove .*token-22b0596e2151cc32\.json\.lock$/),
+    });
+    await tried.accepted();
+    await (await begin(new PinMemory(states, TOKEN, 0))).accepted();
+  });
+
+  it('do not wait for one that was killed in the middle of a try, and do not try that PIN again', async () => {
+    await begin();
+    const lock = join(states, 'token-22b0596e2151cc32.json.lock');
+    const owner = JSON.parse(await readFile(lock, 'utf8'));
+    await writeFile(lock, JSON.stringify({ ...owner, pid: 2 ** 22 + 1 })); // more than Linux gives
+    await expect(begin(new PinMemory(states, TOKEN, 0))).rejects.toMatchObject(UNANSWERED);
+    expect(await readdir(states)).toEqual(['token-22b0596e2151cc32.json']);
   });
 });
 
@@ -232,7 +299,7 @@ describe('sources of PINs', () => {
       message: 'the PIN of the keyring was refused and is not tried again',
     });
     await restarted().clear(); // a person opened the token
-    await begin(restarted());
+    await (await begin(restarted())).notTried();
   });
 
   it('refuse a file that others may read', async () => {
