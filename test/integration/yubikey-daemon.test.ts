@@ -72,7 +72,7 @@ async function start(hasUsb: boolean): Promise<Machine> {
 test('with a USB bus, a YubiKey is found as soon as it is plugged in, and missed when it is not any more', async () => {
   const { yubikeys, logged, keys } = await start(true);
   await logged('the USB bus tells when YubiKeys come and go');
-  expect(await outcomeOf(keys())).toMatchObject({ code: 'TOKEN_NOT_PRESENT', message: `no token matches ${NAME}` });
+  expect(await outcomeOf(keys())).toEqual({ value: [] });
   await yubikeys.usb.plug();
   await yubikeys.card().insert();
   await logged(`${NAME} is there`);
