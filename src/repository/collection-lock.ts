@@ -8,10 +8,9 @@ import { randomBytes } from 'node:crypto';
 import { readFile, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createDirectory, createFileDurably } from '../backends/durable-file.ts';
+import { createDirectory, createFileDurably, LOCK_FILE } from '../backends/durable-file.ts';
 import { fromNodeError, SignetError } from '../errors.ts';
 
-const LOCK = '.signet.lock';
 const RETRY_MS = 50;
 /** Somebody may be looking for a token that the other program waits for. */
 const PATIENCE_MS = 5 * 60_000;
@@ -32,7 +31,7 @@ export async function lockDirectory(
   directory: string,
   { signal, onWait, patienceMs = PATIENCE_MS }: LockOptions,
 ): Promise<AsyncDisposable> {
-  const path = join(directory, LOCK);
+  const path = join(directory, LOCK_FILE);
   const owner: Owner = { pid: process.pid, token: randomBytes(8).toString('hex'), started: await startOf(process.pid) };
   const end = performance.now() + patienceMs;
   let hasWaited = false;
