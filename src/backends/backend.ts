@@ -267,7 +267,7 @@ export interface PassphraseChanger {
 /** Homes that can be backed up as a whole. */
 export interface KeyArchiver {
   /**
-   * One sealed, authenticated archive of all keys (docs/backup-format.md), in pieces.
+   * One sealed, authenticated archive (docs/backup-format.md), in pieces: all keys and, of a trust directory, what is in `tuf`.
    *
    * @throws {SignetError} UNAVAILABLE, CANCELLED
    */
@@ -291,10 +291,14 @@ export interface BackupPiece {
   readonly done: number;
   /** Files that are named like keys. In the last piece: the keys, and the files that were left out because they are none. */
   readonly total: number;
+  /** Files of `tuf` so far. */
+  readonly files: number;
+  /** Links and other things in `tuf` that are not in the archive, so far. */
+  readonly filesLeftOut: number;
 }
 
 export interface RestoreOptions {
-  /** Keys that are there with another content are replaced; otherwise they stop the restore. */
+  /** Keys and files that are there with another content are replaced; otherwise they stop the restore. */
   readonly replace: boolean;
   /** Checks everything and changes nothing. */
   readonly dryRun: boolean;
@@ -302,11 +306,12 @@ export interface RestoreOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+/** Key IDs, and `tuf/PATH` for what is no key. */
 export interface RestoreReport {
-  readonly restored: readonly KeyId[];
+  readonly restored: readonly string[];
   /** There already, with the same content. */
-  readonly unchanged: readonly KeyId[];
-  readonly replaced: readonly KeyId[];
+  readonly unchanged: readonly string[];
+  readonly replaced: readonly string[];
 }
 
 /** The home as a device: what can be done to the token itself. All questions go through the context's `Interaction`. */

@@ -10,6 +10,11 @@ import { constants, link, mkdir, open, opendir, rename, stat, unlink } from 'nod
 import { dirname, join, resolve } from 'node:path';
 import { fromNodeError, SignetError } from '../errors.ts';
 
+/** The lock of a collection's folder. */
+export const LOCK_FILE = '.signet.lock';
+/** Also the claim on a lock whose process died. */
+const LOCK = /^\.signet\.lock(?:\.[0-9a-f]{16})?$/;
+
 /** `.` hides them, `.tmp` keeps them out of Notary's `*.key` listing, the pid tells whose they are. */
 const TEMPORARY = /^\.signet-(\d{1,10})-[0-9a-f]{16}\.tmp$/;
 
@@ -21,6 +26,11 @@ const ABANDONED_AFTER_MS = 60_000;
 
 /** Temporary files that this process is writing. A leftover may bear our pid: in a container it is always the same. */
 const writing = new Set<string>();
+
+/** @returns Whether Signet makes files of that name only for itself: locks, and what is being written. */
+export function isOwnFile(name: string): boolean {
+  return LOCK.test(name) || TEMPORARY.test(name);
+}
 
 /**
  * Creates a file of mode 0600 that did not exist, durably. A crash at any moment leaves no file or the whole file.

@@ -239,6 +239,8 @@ export interface BackupRequest {
 export interface BackupPart {
   readonly archive: Uint8Array;
   readonly progress: ProgressMessage | null;
+  readonly files: number;
+  readonly files_left_out: number;
 }
 export interface RestoreRequest {
   readonly passphrase: Uint8Array;

@@ -1,5 +1,5 @@
 /** `signet key backup` and `signet key restore` */
-import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CommandLineHome, commandLineHome, generatedKeyId, SIGNET } from '../support/cli.ts';
@@ -99,6 +99,41 @@ describe('a backup', () => {
       expect(result).toMatchObject({ ending: 6, stdout: '' });
     }
     expect(await signet('key', 'list', '-d', 'damaged')).toMatchObject({ stdout: 'No signing keys found.\n' });
+  });
+
+  it('holds metadata and staged changes too, and warns of links there', async () => {
+    const files = {
+      'metadata/root.json': '{"signed":{}}',
+      'metadata/targets/releases.json': '{}',
+      'changelist/00000000001700000000_a.change': '{"action":"create"}',
+    };
+    const collection = (directory: string) => join(home.path, directory, 'tuf', 'registry.example.com', 'Team', 'app');
+    for (const folder of ['metadata/targets', 'changelist']) {
+      await mkdir(join(collection('whole'), folder), { recursive: true });
+    }
+    for (const [path, content] of Object.entries(files)) await writeFile(join(collection('whole'), path), content);
+    const passphrase = ['--passphrase-file', 'archive-passphrase'];
+    const backUp = (...args: string[]) => signet('key', 'backup', '-d', 'whole', ...passphrase, ...args);
+    await restore('-d', 'whole');
+    expect(await backUp('-o', 'of-all')).toEqual({
+      ending: 0,
+      stdout: '3 keys and 3 files of metadata backed up to of-all\n',
+      stderr: '',
+    });
+    await symlink('root.json', join(collection('whole'), 'metadata', 'link.json'));
+    expect(await backUp('-o', 'without-link', '--json')).toMatchObject({
+      ending: 0,
+      stdout: expect.stringContaining('"files": 3,\n  "filesLeftOut": 1'),
+      stderr: "signet: warning: left out one file in tuf that no archive can hold: the daemon's log tells which\n",
+    });
+    await rm(join(home.path, 'whole'), { recursive: true });
+    const result = await signet('key', 'restore', 'of-all', '-d', 'elsewhere', ...passphrase);
+    expect(result).toMatchObject({ ending: 0, stderr: 'signet: 6 restored, 0 replaced, 0 unchanged\n' });
+    expect(result.stdout).toContain('restored   tuf/registry.example.com/Team/app/metadata/root.json\n');
+    for (const [path, content] of Object.entries(files)) {
+      expect(await readFile(join(collection('elsewhere'), path), 'utf8')).toBe(content);
+    }
+    expect(await readdir(join(home.path, 'elsewhere', 'tuf'))).toEqual(['registry.example.com']);
   });
 
   it('is asked for its passphrase four times on a terminal', async () => {

@@ -5,7 +5,7 @@
  * call, or within `REVALIDATE_MS` for a key that is open.
  */
 import pLimit from 'p-limit';
-import type { KeyId } from '../../crypto/key-id.ts';
+import { isKeyId, type KeyId } from '../../crypto/key-id.ts';
 import { KDF_ITERATIONS, openKeyPem, readKeyPem, sealKeyPem } from '../../crypto/key-pem.ts';
 import { PrivateKey } from '../../crypto/private-key.ts';
 import type { PublicKey } from '../../crypto/public-key.ts';
@@ -115,7 +115,7 @@ export class FileBackend implements KeyBackend {
       restore: async (archive, passphrase, restoring, context) => {
         const restore = () => restoreInto(look(), archive, passphrase, restoring, context);
         const report = await (restoring.dryRun ? restore() : this.#rewrites(restore));
-        if (!restoring.dryRun) for (const keyId of report.replaced) this.#unlocked.drop(keyId);
+        if (!restoring.dryRun) for (const keyId of report.replaced.filter(isKeyId)) this.#unlocked.drop(keyId);
         return report;
       },
     };

@@ -307,8 +307,8 @@ export function keyIdOfPath(path: string): KeyId | undefined {
   return isLegacy ? keyId : undefined;
 }
 
-/** Of the entry itself: links are not followed. */
-async function statsOf(path: string): Promise<Stats | undefined> {
+/** @returns Of the entry itself: links are not followed. Undefined if there is none. @throws {SignetError} UNAVAILABLE */
+export async function statsOf(path: string): Promise<Stats | undefined> {
   try {
     return await lstat(path);
   } catch (error) {

@@ -1,43 +1,53 @@
 /**
- * A backup → a key directory, all of it or nothing.
+ * A backup → a trust directory, all of it or nothing.
  *
  * The files are first written, flushed and checked in a directory beside their places; only then are they moved there, one
  * after the other. An error in that phase undoes what was done; after a crash, the same restore again completes it, since
- * every key is there whole, old or new.
+ * every file is there whole, old or new.
  */
 import { createHash } from 'node:crypto';
-import { link, realpath, rename, unlink } from 'node:fs/promises';
-import { dirname, join, sep } from 'node:path';
+import { join } from 'node:path';
 import { openAge } from '../../crypto/age.ts';
-import type { KeyId } from '../../crypto/key-id.ts';
+import { isKeyId, type KeyId } from '../../crypto/key-id.ts';
 import { readKeyPem } from '../../crypto/key-pem.ts';
 import type { Secret } from '../../crypto/secret.ts';
-import { fromNodeError, SignetError } from '../../errors.ts';
+import { SignetError } from '../../errors.ts';
 import type { RestoreOptions, RestoreReport, SignContext } from '../backend.ts';
 import { throwIfCancelled } from '../cancellation.ts';
-import { createDirectory, readBoundedFile, syncDirectory } from '../durable-file.ts';
-import { type KeyDirectory, keyIdOfPath, MAX_KEY_FILE_BYTES } from './key-directory.ts';
-import { KEYS, MANIFEST, MAX_KEYS, MAX_MANIFEST_BYTES, type ManifestKey, parseManifest } from './manifest.ts';
-import { Stage } from './stage.ts';
+import { readBoundedFile } from '../durable-file.ts';
+import { type KeyDirectory, keyIdOfPath, MAX_KEY_FILE_BYTES, statsOf } from './key-directory.ts';
+import {
+  KEYS,
+  MANIFEST,
+  MAX_FILES,
+  MAX_KEYS,
+  MAX_MANIFEST_BYTES,
+  type Manifest,
+  parseManifest,
+  TUF,
+} from './manifest.ts';
+import { placeAll, type Step } from './placing.ts';
+import { Stages } from './stages.ts';
 import { readTar } from './tar.ts';
+import { maxTufFileBytes, tufDirectoryOf, tufFileKind } from './tuf-files.ts';
 
-/** Key IDs that a refusal names. */
-const NAMED_KEYS = 10;
+/** Keys and files that a refusal names. */
+const NAMED = 10;
 
-type Digests = Map<
-  string,
-  { readonly keyId: KeyId; readonly sha256: string; readonly size: number; readonly number: number }
->;
-
-/** What is to be done with one key of the archive. */
-interface Step {
-  readonly keyId: KeyId;
+/** One file of the archive. */
+interface Archived {
+  /** Undefined: a file of `tuf`. */
+  readonly keyId: KeyId | undefined;
+  /** Below the directory of its kind. */
+  readonly path: string;
+  readonly sha256: string;
+  readonly size: number;
   /** In the stage. */
   readonly number: number;
-  readonly target: string;
-  /** Other copies of the key, which go. */
-  readonly replaces: readonly string[];
 }
+
+/** By name in the archive. */
+type Digests = Map<string, Archived>;
 
 /** @throws {SignetError} as `KeyArchiver.restore` */
 export async function restoreInto(
@@ -47,29 +57,30 @@ export async function restoreInto(
   options: RestoreOptions,
   context: SignContext,
 ): Promise<RestoreReport> {
+  const tuf = tufDirectoryOf(directory.path);
   if (options.dryRun) {
     const files = await readArchive(openAge(passphrase.bytes(), archive), options, context, undefined);
-    return (await plan(directory, files, options)).report;
+    return (await plan(directory, tuf, files, options)).report;
   }
   await directory.prepare();
-  await using stage = await Stage.open(directory.path);
-  const files = await readArchive(openAge(passphrase.bytes(), archive), options, context, stage);
-  const { steps, report } = await plan(directory, files, options);
+  await using stages = await Stages.open(directory.path, tuf);
+  const files = await readArchive(openAge(passphrase.bytes(), archive), options, context, stages);
+  const { places, report } = await plan(directory, tuf, files, options);
   throwIfCancelled(context);
-  await perform(directory.path, stage.path, steps);
+  await placeAll(places.map(({ file, ...place }): Step => ({ ...place, staged: stages.pathOf(file) })));
   return report;
 }
 
-/** Reads and checks the whole archive. @param stage Receives the files; undefined: they are only looked at. */
+/** Reads and checks the whole archive. @param stages Receive the files; undefined: they are only looked at. */
 async function readArchive(
   plaintext: AsyncIterable<Uint8Array>,
   { onProgress }: RestoreOptions,
   context: SignContext,
-  stage: Stage | undefined,
+  stages: Stages | undefined,
 ): Promise<Digests> {
   const files: Digests = new Map();
-  let manifest: readonly ManifestKey[] | undefined;
-  const limitOf = (name: string) => (name === MANIFEST ? MAX_MANIFEST_BYTES : MAX_KEY_FILE_BYTES);
+  let manifest: Manifest | undefined;
+  let keys = 0;
   for await (const { name, content } of readTar(plaintext, limitOf)) {
     throwIfCancelled(context);
     if (manifest !== undefined) throw unexpected();
@@ -77,114 +88,110 @@ async function readArchive(
       manifest = parseManifest(content);
       continue;
     }
-    const path = name.startsWith(KEYS) ? name.slice(KEYS.length) : '';
-    const keyId = keyIdOfPath(path);
-    if (keyId === undefined || files.has(path) || files.size >= MAX_KEYS) throw unexpected();
-    readKeyPem(content);
+    const { keyId, path } = placeOf(name);
+    if (files.has(name) || (keyId === undefined ? files.size - keys >= MAX_FILES : ++keys > MAX_KEYS))
+      throw unexpected();
+    if (keyId !== undefined) readKeyPem(content);
     const sha256 = createHash('sha256').update(content).digest('hex');
-    const number = files.size;
-    files.set(path, { keyId, sha256, size: content.length, number });
-    await stage?.write(number, content);
+    const file = { keyId, path, sha256, size: content.length, number: files.size };
+    files.set(name, file);
+    await stages?.write(file, content);
     onProgress?.(files.size, 0);
   }
   checkManifest(files, manifest);
-  await stage?.flush();
+  await stages?.flush();
   return files;
 }
 
-function checkManifest(files: Digests, manifest: readonly ManifestKey[] | undefined): void {
-  const isListed = ({ path, sha256, size }: ManifestKey) => {
-    const file = files.get(path);
+function limitOf(name: string): number {
+  if (name === MANIFEST) return MAX_MANIFEST_BYTES;
+  return name.startsWith(TUF) ? maxTufFileBytes(tufFileKind(name.slice(TUF.length))) : MAX_KEY_FILE_BYTES;
+}
+
+/** @throws {SignetError} INTEGRITY for a path that no backup holds */
+function placeOf(name: string): Pick<Archived, 'keyId' | 'path'> {
+  if (name.startsWith(TUF)) {
+    const path = name.slice(TUF.length);
+    if (tufFileKind(path) !== undefined) return { keyId: undefined, path };
+  }
+  const path = name.startsWith(KEYS) ? name.slice(KEYS.length) : '';
+  const keyId = keyIdOfPath(path);
+  if (keyId === undefined) throw unexpected();
+  return { keyId, path };
+}
+
+function checkManifest(files: Digests, manifest: Manifest | undefined): void {
+  const listed = [
+    ...(manifest?.keys ?? []).map((entry) => ({ ...entry, name: KEYS + entry.path })),
+    ...(manifest?.files ?? []).map((entry) => ({ ...entry, name: TUF + entry.path })),
+  ];
+  const names = new Set(listed.map(({ name }) => name));
+  const isThere = listed.every(({ name, sha256, size }) => {
+    const file = files.get(name);
     return file?.sha256 === sha256 && file.size === size;
-  };
-  if (manifest?.length === files.size && manifest.every(isListed)) return;
+  });
+  if (manifest !== undefined && names.size === files.size && isThere) return;
   throw new SignetError('INTEGRITY', 'the backup does not hold the keys that its manifest lists');
+}
+
+interface Place extends Omit<Step, 'staged'> {
+  readonly file: Archived;
 }
 
 /** @throws {SignetError} KEY_EXISTS if there are other contents and they are not to be replaced */
 async function plan(
   directory: KeyDirectory,
+  tuf: string | undefined,
   files: Digests,
   { replace }: RestoreOptions,
-): Promise<{ readonly steps: readonly Step[]; readonly report: RestoreReport }> {
-  const steps: Step[] = [];
-  const report = { restored: [] as KeyId[], unchanged: [] as KeyId[], replaced: [] as KeyId[] };
-  for (const [path, { keyId, sha256, number }] of files) {
-    const present = await directory.locate(keyId);
-    if (await isAnyOf(present, sha256)) {
-      report.unchanged.push(keyId);
+): Promise<{ readonly places: readonly Place[]; readonly report: RestoreReport }> {
+  const places: Place[] = [];
+  const report = { restored: [] as string[], unchanged: [] as string[], replaced: [] as string[] };
+  for (const [name, file] of files) {
+    const { keyId, path } = file;
+    const root = keyId === undefined ? tuf : directory.path;
+    if (root === undefined) throw noTrustDirectory(directory.path);
+    const target = join(root, ...path.split('/'));
+    const present = keyId === undefined ? await presentFile(target) : await directory.locate(keyId);
+    const shown = keyId ?? name;
+    if (await isAnyOf(present, file)) {
+      report.unchanged.push(shown);
       continue;
     }
-    (present.length === 0 ? report.restored : report.replaced).push(keyId);
-    steps.push({ keyId, number, target: join(directory.path, ...path.split('/')), replaces: present });
+    (present.length === 0 ? report.restored : report.replaced).push(shown);
+    places.push({ file, what: keyId === undefined ? name : `key ${keyId}`, root, target, replaces: present });
   }
-  const { replaced } = report;
-  if (replace || replaced.length === 0) return { steps, report };
-  const named = replaced.slice(0, NAMED_KEYS).join(', ');
-  const more = replaced.length > NAMED_KEYS ? ` and ${replaced.length - NAMED_KEYS} more` : '';
-  throw new SignetError(
-    'KEY_EXISTS',
-    `of the keys in the backup, ${replaced.length} are here with another content: ${named}${more}`,
-    {
-      hint: 'restore with replacement, or move them away',
-    },
-  );
+  if (!replace && report.replaced.length > 0) throw notReplaced(report.replaced);
+  return { places, report };
 }
 
-async function isAnyOf(paths: readonly string[], sha256: string): Promise<boolean> {
+async function presentFile(path: string): Promise<readonly string[]> {
+  return (await statsOf(path))?.isFile() ? [path] : [];
+}
+
+async function isAnyOf(paths: readonly string[], { sha256, size }: Archived): Promise<boolean> {
   for (const path of paths) {
-    const content = await readBoundedFile(path, MAX_KEY_FILE_BYTES).catch(() => undefined);
+    const content = await readBoundedFile(path, size).catch(() => undefined);
     if (content !== undefined && createHash('sha256').update(content).digest('hex') === sha256) return true;
   }
   return false;
 }
 
-/** Moves everything to its place, or nothing. */
-async function perform(root: string, stage: string, steps: readonly Step[]): Promise<void> {
-  const undo: (() => Promise<void>)[] = [];
-  const directories = new Set([root]);
-  try {
-    for (const step of steps) {
-      await makePlace(root, dirname(step.target));
-      directories.add(dirname(step.target));
-      await place(stage, step, undo);
-    }
-    for (const directory of directories) await syncDirectory(directory);
-  } catch (error) {
-    const failures = [];
-    for (const step of undo.reverse()) await step().catch((failure: unknown) => failures.push(failure));
-    for (const directory of directories) await syncDirectory(directory).catch(() => undefined);
-    const rest = failures.length === 0 ? 'nothing was changed' : 'not all of it could be undone: restore again';
-    throw fromNodeError(error, `cannot restore into ${root}; ${rest}`);
-  }
+function notReplaced(replaced: readonly string[]): SignetError {
+  const named = replaced.slice(0, NAMED).join(', ');
+  const more = replaced.length > NAMED ? ` and ${replaced.length - NAMED} more` : '';
+  const what = replaced.every(isKeyId) ? 'keys' : 'keys and files';
+  return new SignetError(
+    'KEY_EXISTS',
+    `of the ${what} in the backup, ${replaced.length} are here with another content: ${named}${more}`,
+    { hint: 'restore with replacement, or move them away' },
+  );
 }
 
-async function place(stage: string, { keyId, number, target, replaces }: Step, undo: (() => Promise<void>)[]) {
-  const staged = join(stage, String(number));
-  for (const [index, old] of replaces.entries()) {
-    const kept = join(stage, `${number}-${index}`);
-    await link(old, kept);
-    undo.push(() => rename(kept, old));
-  }
-  if (replaces.includes(target)) await rename(staged, target);
-  else {
-    // Not `rename`: another program may have made the key just now.
-    await link(staged, target).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error;
-      throw new SignetError('UNAVAILABLE', `another program stored key ${keyId} meanwhile`, { hint: 'try again' });
-    });
-    undo.push(() => unlink(target));
-  }
-  for (const old of replaces) if (old !== target) await unlink(old);
-}
-
-/** The folder of a legacy layout. A link there must not lead out of the key directory. */
-async function makePlace(root: string, directory: string): Promise<void> {
-  if (directory === root) return;
-  await createDirectory(directory, 0o700);
-  if (!(await realpath(directory)).startsWith((await realpath(root)) + sep)) {
-    throw new SignetError('CONFIGURATION', `${directory} leads out of the key directory ${root}`);
-  }
+function noTrustDirectory(path: string): SignetError {
+  return new SignetError('CONFIGURATION', `the backup holds metadata, and ${path} is not in a trust directory`, {
+    hint: 'restore it into a trust directory: there, keys are in the folder private',
+  });
 }
 
 function unexpected(): SignetError {

@@ -7,18 +7,25 @@ import { syncDirectory } from '../durable-file.ts';
 const PREFIX = '.signet-restore-';
 /** A stage that was left behind this long ago is nobody's any more, milliseconds. */
 const ABANDONED_AFTER_MS = 24 * 60 * 60 * 1000;
-/** Files that are flushed side by side. */
+/** Files that are flushed side by side, and the bytes of them that are in memory. */
 const WRITES_AT_ONCE = 16;
+const BYTES_AT_ONCE = 1024 * 1024;
+
+/** @returns Whether a folder of that name, in the top of a directory, is a stage. */
+export function isStage(name: string): boolean {
+  return name.startsWith(PREFIX);
+}
 
 export class Stage implements AsyncDisposable {
   readonly path: string;
   #writes: Promise<void>[] = [];
+  #bytes = 0;
 
   private constructor(path: string) {
     this.path = path;
   }
 
-  /** @param root The key directory. @throws {SignetError} UNAVAILABLE */
+  /** @param root Holds the files' places. @throws {SignetError} UNAVAILABLE */
   static async open(root: string): Promise<Stage> {
     try {
       await removeAbandoned(root);
@@ -38,7 +45,8 @@ export class Stage implements AsyncDisposable {
     const write = writeDurably(join(this.path, String(number)), content);
     write.catch(() => undefined); // told by the next `#written`, if there is one
     this.#writes.push(write);
-    if (this.#writes.length >= WRITES_AT_ONCE) await this.#written();
+    this.#bytes += content.byteLength;
+    if (this.#writes.length >= WRITES_AT_ONCE || this.#bytes >= BYTES_AT_ONCE) await this.#written();
   }
 
   /** Everything that was written is durable then. @throws {SignetError} UNAVAILABLE */
@@ -55,6 +63,7 @@ export class Stage implements AsyncDisposable {
   async #written(): Promise<void> {
     await Promise.all(this.#writes);
     this.#writes = [];
+    this.#bytes = 0;
   }
 }
 
@@ -76,7 +85,7 @@ async function writeDurably(path: string, content: Uint8Array): Promise<void> {
 /** What a restore that crashed left behind. Another one may be at work: only what is old goes. */
 async function removeAbandoned(root: string): Promise<void> {
   for await (const entry of await opendir(root)) {
-    if (!entry.isDirectory() || !entry.name.startsWith(PREFIX)) continue;
+    if (!entry.isDirectory() || !isStage(entry.name)) continue;
     const path = join(root, entry.name);
     const modifiedMs = await stat(path).then(
       (stats) => stats.mtimeMs,

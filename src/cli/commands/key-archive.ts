@@ -16,26 +16,37 @@ export async function keyBackup(invocation: Invocation): Promise<undefined> {
   const replace = invocation.flag('force');
   await requireNewFile(output, replace);
   const person = await session.person();
-  const { archive, keys, files } = await session.asking(async (agent, call) => {
+  const { archive, keys, leftOut, files, filesLeftOut } = await session.asking(async (agent, call) => {
     const parts: Uint8Array[] = [];
-    let keys = 0;
-    let files = 0;
-    for await (const { archive, progress } of agent.backup({ passphrase: new Uint8Array() }, call)) {
+    let counts = { keys: 0, leftOut: 0, files: 0, filesLeftOut: 0 };
+    for await (const { archive, progress, files, files_left_out: filesLeftOut } of agent.backup(
+      { passphrase: new Uint8Array() },
+      call,
+    )) {
       if (archive.byteLength > 0) parts.push(archive);
       if (progress === null) continue;
-      keys = progress.done;
-      files = progress.total;
+      counts = { keys: progress.done, leftOut: progress.total - progress.done, files, filesLeftOut };
       person.progress(progress.done, progress.total);
     }
-    return { archive: Buffer.concat(parts), keys, files };
+    return { archive: Buffer.concat(parts), ...counts };
   });
   await writeOutput(output, archive, replace);
-  const leftOut = files - keys;
-  if (invocation.json) printJson({ file: output, keys, leftOut, bytes: archive.length });
-  else printData(`${keys === 1 ? 'One key' : `${keys} keys`} backed up to ${output}`);
-  if (leftOut === 0) return;
-  const what = leftOut === 1 ? 'one key file' : `${leftOut} key files`;
-  printNote(`warning: left out ${what} that cannot be read: signet doctor tells which`);
+  if (invocation.json) printJson({ file: output, keys, leftOut, files, filesLeftOut, bytes: archive.length });
+  else printData(`${saved(keys, files)} backed up to ${output}`);
+  if (leftOut > 0) {
+    const what = leftOut === 1 ? 'one key file' : `${leftOut} key files`;
+    printNote(`warning: left out ${what} that cannot be read: signet doctor tells which`);
+  }
+  if (filesLeftOut > 0) {
+    const what = filesLeftOut === 1 ? 'one file' : `${filesLeftOut} files`;
+    printNote(`warning: left out ${what} in tuf that no archive can hold: the daemon's log tells which`);
+  }
+}
+
+function saved(keys: number, files: number): string {
+  const what = keys === 1 ? 'One key' : `${keys} keys`;
+  if (files === 0) return what;
+  return `${what} and ${files === 1 ? 'one file' : `${files} files`} of metadata`;
 }
 
 export async function keyRestore(invocation: Invocation): Promise<undefined> {

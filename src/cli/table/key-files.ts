@@ -65,8 +65,11 @@ export const KEY_FILE_COMMANDS: readonly CommandSpec[] = [
   },
   {
     name: 'key backup',
-    summary: 'write all keys of the storage into one encrypted archive',
-    details: ['The archive has a passphrase of its own and cannot be changed unnoticed. Keys on tokens are not in it.'],
+    summary: 'write all keys and metadata of the storage into one encrypted archive',
+    details: [
+      'The archive has a passphrase of its own and cannot be changed unnoticed. Keys on tokens are not in it.',
+      'Of a trust directory it holds what is in tuf too: kept metadata, and changes that are not published.',
+    ],
     options: {
       output: { short: 'o', value: 'FILE', completes: 'file', help: 'the new archive' },
       force: { help: 'replace FILE if it exists' },
@@ -78,11 +81,13 @@ export const KEY_FILE_COMMANDS: readonly CommandSpec[] = [
   },
   {
     name: 'key restore',
-    summary: 'take the keys of an archive back: all of them or none',
+    summary: 'take back what is in an archive: all of it or nothing',
     arguments: [{ name: 'FILE', completes: 'file' }],
     options: {
       'dry-run': { help: 'check the archive and say what would be done' },
-      'really-replace': { help: 'replace keys that are there with another content; otherwise they stop the restore' },
+      'really-replace': {
+        help: 'replace keys and files that are there with another content; otherwise they stop the restore',
+      },
     },
     examples: [
       { purpose: 'Look first', command: 'signet key restore --dry-run keys-2026-11.signet' },

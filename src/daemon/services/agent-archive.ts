@@ -18,9 +18,9 @@ export function archiveMethods(calls: AgentCalls, log: Logger) {
     const archiver = archiverOf(homes);
     using passphrase = await passphraseOf(given, true, context);
     let keys = 0;
-    for await (const { bytes, done, total } of archiver.backup(passphrase, context)) {
+    for await (const { bytes, done, total, files, filesLeftOut } of archiver.backup(passphrase, context)) {
       keys = done;
-      yield { archive: bytes, progress: { done, total } };
+      yield { archive: bytes, progress: { done, total }, files, files_left_out: filesLeftOut };
     }
     log.info({ caller: context.caller, keys, location: homes.keyring.storage.location }, 'keys backed up');
   }
@@ -40,7 +40,7 @@ export function archiveMethods(calls: AgentCalls, log: Logger) {
     const { restored, unchanged, replaced } = report;
     const counts = { restored: restored.length, unchanged: unchanged.length, replaced: replaced.length };
     const { location } = homes.keyring.storage;
-    if (!dryRun) log.info({ caller: context.caller, ...counts, location }, 'keys restored from a backup');
+    if (!dryRun) log.info({ caller: context.caller, ...counts, location }, 'a backup restored');
     return report;
   };
 

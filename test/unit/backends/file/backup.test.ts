@@ -78,6 +78,11 @@ function manifestKey(path: string, id: string, content: string): ManifestKey {
   return { id: parseKeyId(id), ...OWNER, path, sha256, size: Buffer.byteLength(content) };
 }
 
+/** The manifest of keys alone. */
+function manifestEntry(...keys: readonly ManifestKey[]): Buffer {
+  return tarEntry('manifest.json', formatManifest({ keys, files: [] }, new Date(0)));
+}
+
 /** All files of a directory, with what is in them. */
 async function contents(path: string): Promise<Record<string, string>> {
   const entries = await readdir(path, { recursive: true, withFileTypes: true });
@@ -225,11 +230,11 @@ describe('restoring', () => {
     const key = await PrivateKey.generate('ed25519');
     const text = await keyFileText(key, { passphrase: 'x' });
     const path = `tuf_keys/gun/${key.keyId}.key`;
-    const manifest = tarEntry('manifest.json', formatManifest([manifestKey(path, key.keyId, text)], new Date(0)));
+    const manifest = manifestEntry(manifestKey(path, key.keyId, text));
     const archive = await forged(tarEntry(`keys/${path}`, Buffer.from(text)), manifest);
     await expect(restore(archive)).rejects.toMatchObject({
       code: 'CONFIGURATION',
-      message: expect.stringContaining('leads out of the key directory'),
+      message: expect.stringContaining(`leads out of ${target}`),
     });
     expect(await contents(elsewhere)).toEqual({});
   });
@@ -261,10 +266,7 @@ describe('an archive with the right passphrase and the wrong content', () => {
     '',
   ])('is refused for the path %j', async (path) => {
     const { text } = await key();
-    const entries = [
-      tarEntry(`keys/${path}`, Buffer.from(text)),
-      tarEntry('manifest.json', formatManifest([], new Date(0))),
-    ];
+    const entries = [tarEntry(`keys/${path}`, Buffer.from(text)), manifestEntry()];
     await expect(restore(await forged(...entries))).rejects.toMatchObject({ code: 'INTEGRITY', message: notABackup });
   });
 
@@ -272,29 +274,35 @@ describe('an archive with the right passphrase and the wrong content', () => {
     const { id, text } = await key();
     const path = `${id}.key`;
     const entry = tarEntry(`keys/${path}`, Buffer.from(text));
-    const listing = (...keys: ManifestKey[]) => tarEntry('manifest.json', formatManifest(keys, new Date(0)));
     const listed = manifestKey(path, id, text);
     const mismatches = [
-      [entry, listing()],
-      [listing(listed)],
-      [entry, listing({ ...listed, sha256: '0'.repeat(64) })],
-      [entry, listing({ ...listed, size: 1 })],
+      [entry, manifestEntry()],
+      [manifestEntry(listed)],
+      [entry, manifestEntry({ ...listed, sha256: '0'.repeat(64) })],
+      [entry, manifestEntry({ ...listed, size: 1 })],
       [entry],
     ];
     for (const entries of mismatches) {
       await expect(restore(await forged(...entries))).rejects.toMatchObject({ code: 'INTEGRITY', message: notListed });
     }
-    const twice = restore(await forged(entry, entry, listing(listed, listed)));
+    const twice = restore(await forged(entry, entry, manifestEntry(listed, listed)));
     await expect(twice).rejects.toMatchObject({ code: 'INTEGRITY', message: notABackup });
-    const late = restore(await forged(listing(listed), entry));
+    const other = await key();
+    const unlisted = tarEntry(`keys/${other.id}.key`, Buffer.from(other.text));
+    await expect(restore(await forged(entry, unlisted, manifestEntry(listed, listed)))).rejects.toMatchObject({
+      code: 'INTEGRITY',
+      message: notListed,
+    });
+    const late = restore(await forged(manifestEntry(listed), entry));
     await expect(late).rejects.toMatchObject({ code: 'INTEGRITY', message: notABackup });
   });
 
   it.each([
     ['no JSON', 'x', 'INTEGRITY'],
     ['of another format', '{"format":"other","version":1,"keys":[]}', 'INTEGRITY'],
-    ['of a later version', '{"format":"signet-backup","version":2,"keys":[]}', 'UNSUPPORTED'],
+    ['of a later version', '{"format":"signet-backup","version":3,"keys":[]}', 'UNSUPPORTED'],
     ['without keys', '{"format":"signet-backup","version":1}', 'INTEGRITY'],
+    ['without files', '{"format":"signet-backup","version":2,"keys":[]}', 'INTEGRITY'],
     ['with other things as keys', '{"format":"signet-backup","version":1,"keys":[1]}', 'INTEGRITY'],
     [
       'with a path of another key',
@@ -307,7 +315,7 @@ describe('an archive with the right passphrase and the wrong content', () => {
 
   it('is refused for a file that is no key', async () => {
     const path = `${ID}.key`;
-    const manifest = tarEntry('manifest.json', formatManifest([manifestKey(path, ID, 'x')], new Date(0)));
+    const manifest = manifestEntry(manifestKey(path, ID, 'x'));
     const archive = await forged(tarEntry(`keys/${path}`, Buffer.from('x')), manifest);
     await expect(restore(archive)).rejects.toMatchObject({ code: 'INTEGRITY', message: 'no PEM block' });
   });
