@@ -30,6 +30,8 @@ describe("README's walk with the real notary-server", () => {
   });
   afterAll(async () => {
     for (const program of running.reverse()) await program.stop();
+    // The one that signet started by itself.
+    expect(await runProgram('bin/signet', ['daemon', 'stop'], options())).toMatchObject({ ending: 0 });
     await directory[Symbol.asyncDispose]();
   });
 
