@@ -62,7 +62,8 @@ export async function openCollection(invocation: Invocation): Promise<OpenCollec
   const credentials = async () =>
     (await configuredCredentials(gun, env)) ?? (await (await session.person()).login(url.host));
   const server = new TrustServer({ url, gun, http, credentials });
-  const collection = { local: opened.local, server, pinning: opened.config.pinning, now: new Date() };
+  const { pinning, maxExpiryDays } = opened.config;
+  const collection = { local: opened.local, server, pinning, maxExpiryDays, now: new Date() };
   return { ...opened, collection, [Symbol.dispose]: () => http[Symbol.dispose]() };
 }
 

@@ -16,6 +16,10 @@ const EXIT_CODES: readonly (readonly [string, string])[] = [
 
 const FILES: readonly (readonly [string, string])[] = [
   ['~/.docker/trust/private', 'keys, shared with notary and docker; $DOCKER_CONFIG/trust/private where that is set'],
+  [
+    '~/.notary/config.json',
+    "notary's configuration of collections; in it signet.max_expiry is ours: the most days until root, targets or snapshot metadata expires",
+  ],
   ['~/.signet/signetd.json', 'configuration of daemons that commands start'],
   ['~/.signet/log/signetd.log', 'their log; $XDG_STATE_HOME/signet/signetd.log where that is set'],
 ];

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fromNodeError, SignetError } from '../errors.ts';
 import { type JsonObject, type JsonSubject, type JsonValue, parseJson } from '../tuf/json.ts';
 import { asObject, JsonReader } from '../tuf/json-reader.ts';
+import { DEFAULT_MAX_EXPIRY_DAYS, type MaxExpiryDays } from '../tuf/max-expiry.ts';
 import { TRUST_ON_FIRST_USE, type TrustPinning } from '../tuf/trust-pinning.ts';
 
 const MAX_BYTES = 1024 * 1024;
@@ -20,9 +21,15 @@ export interface ClientConfig {
   readonly tlsClientKey?: string;
   readonly skipTlsVerify: boolean;
   readonly pinning: TrustPinning;
+  /** Signet's own; notary ignores it. */
+  readonly maxExpiryDays: MaxExpiryDays;
 }
 
-export const NO_CLIENT_CONFIG: ClientConfig = { skipTlsVerify: false, pinning: TRUST_ON_FIRST_USE };
+export const NO_CLIENT_CONFIG: ClientConfig = {
+  skipTlsVerify: false,
+  pinning: TRUST_ON_FIRST_USE,
+  maxExpiryDays: DEFAULT_MAX_EXPIRY_DAYS,
+};
 
 /** Where the notary program looks: `~/.notary/config.json`. */
 export function defaultClientConfig(env: NodeJS.ProcessEnv): string | undefined {
@@ -76,7 +83,36 @@ async function parseClientConfig(bytes: Uint8Array, path: string, env: NodeJS.Pr
     ...(key !== undefined && { tlsClientKey: beside(key) }),
     skipTlsVerify: server.flag('skipTLSVerify'),
     pinning: await readPinning(file.section('trust_pinning'), path),
+    maxExpiryDays: readMaxExpiry(file.section('signet')),
   };
+}
+
+/** Members of `signet.max_expiry`. */
+const MAX_EXPIRY_TYPES = new Map([
+  ['root', 'Root'],
+  ['targets', 'Targets'],
+  ['snapshot', 'Snapshot'],
+] as const satisfies [string, keyof MaxExpiryDays][]);
+const MAX_DAYS = 36_500;
+
+/** No member of our section is ignored: a misspelt limit would be none. */
+function readMaxExpiry(signet: Section): MaxExpiryDays {
+  signet.allowOnly(['max_expiry']);
+  const section = signet.section('max_expiry');
+  section.allowOnly([...MAX_EXPIRY_TYPES.keys()]);
+  const days = { ...DEFAULT_MAX_EXPIRY_DAYS };
+  for (const [name, type] of MAX_EXPIRY_TYPES) {
+    const text = section.text(name);
+    if (text === undefined) continue;
+    const number = Number(/^(\d{1,5})d$/.exec(text)?.[1] ?? 0);
+    if (number < 1 || number > MAX_DAYS) {
+      throw new SignetError('CONFIGURATION', `signet.max_expiry.${name} is not a number of days`, {
+        hint: `write 1d to ${MAX_DAYS}d`,
+      });
+    }
+    days[type] = number;
+  }
+  return days;
 }
 
 async function readPinning(section: Section, path: string): Promise<TrustPinning> {
@@ -142,6 +178,18 @@ class Section {
     return this.#reader.isNull(name)
       ? new Map()
       : asObject(this.#reader.value(name), `${this.#path}.${name}`, this.#subject);
+  }
+
+  allowOnly(names: readonly string[]): void {
+    const unknown = [...this.#members.keys()].find((name) => !names.includes(name));
+    if (unknown === undefined) return;
+    throw new SignetError(
+      'CONFIGURATION',
+      `${this.#path} has an unknown member ${JSON.stringify(unknown.slice(0, 64))}`,
+      {
+        hint: `it may have: ${names.join(', ')}`,
+      },
+    );
   }
 
   malformed(name: string): SignetError {

@@ -2,6 +2,7 @@
 import { rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fromNodeError } from '../errors.ts';
+import type { MaxExpiryDays } from '../tuf/max-expiry.ts';
 import type { TrustPinning } from '../tuf/trust-pinning.ts';
 import { MetadataCache } from './cache.ts';
 import { Changelist } from './changelist.ts';
@@ -89,6 +90,8 @@ export interface Collection {
   readonly local: LocalCollection;
   readonly server: TrustServer;
   readonly pinning: TrustPinning;
+  /** Nothing that expires later is signed or published for the first time. */
+  readonly maxExpiryDays: MaxExpiryDays;
   /** When the work began: everything is judged at that instant. */
   readonly now: Date;
 }

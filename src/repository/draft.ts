@@ -3,6 +3,7 @@ import { SignetError } from '../errors.ts';
 import { applyChanges } from '../tuf/apply-changes.ts';
 import type { Change } from '../tuf/change.ts';
 import { authorityFor, type TargetsByRole } from '../tuf/lookup.ts';
+import { capExpiry, type MaxExpiryDays, requireExpiryWithinCap } from '../tuf/max-expiry.ts';
 import {
   encodeMetadata,
   type Metadata,
@@ -21,7 +22,7 @@ import type { Snapshot } from '../tuf/snapshot.ts';
 import { delegationsOf, type Targets } from '../tuf/targets.ts';
 import type { TufKey } from '../tuf/tuf-key.ts';
 import { verifySignatures } from '../tuf/verify.ts';
-import type { LocalCollection, Warn } from './collection.ts';
+import type { Collection, Warn } from './collection.ts';
 import type { SigningKeys } from './signing-keys.ts';
 import type { RefusedDelegation, Update } from './update.ts';
 
@@ -58,9 +59,10 @@ export function publishedBase({ trusted, refused, expired }: Update): Base {
  * What was initialised here and not published.
  *
  * @returns Undefined if there is nothing
- * @throws {SignetError} METADATA_REJECTED if it is damaged, or no root for this collection
+ * @throws {SignetError} METADATA_REJECTED if it is damaged, no root for this collection, or expires after the cap
  */
-export async function initialisedBase({ cache, gun }: LocalCollection, now: Date): Promise<Base | undefined> {
+export async function initialisedBase({ local, maxExpiryDays, now }: Collection): Promise<Base | undefined> {
+  const { cache, gun } = local;
   const [rootFile, targetsFile, snapshotFile] = await Promise.all(
     (['root', 'targets', 'snapshot'] as const).map((role) => cache.read(role)),
   );
@@ -68,6 +70,10 @@ export async function initialisedBase({ cache, gun }: LocalCollection, now: Date
   const root = parseRoot(rootFile);
   verifyKeptRoot(root, gun);
   verifyUsableRoot(root, gun, now);
+  const hint = `raise signet.max_expiry, or begin anew with signet delete ${gun} and signet init ${gun}`;
+  const requireCap = (role: RoleName, metadata: Metadata) =>
+    requireExpiryWithinCap(metadata, maxExpiryDays, now, { role, hint });
+  requireCap('root', root.signed);
   const roles = new Map<TargetsRole, Targets>();
   const files = new Map<TargetsRole, Uint8Array>();
   const pending: TargetsRole[] = ['targets'];
@@ -76,6 +82,7 @@ export async function initialisedBase({ cache, gun }: LocalCollection, now: Date
     if (file === undefined) continue; // delegated to, and without metadata
     const metadata = parseTargets(file, role);
     verifySignatures(metadata, authorityFor(role, root.signed, roles));
+    requireCap(role, metadata.signed);
     roles.set(role, metadata.signed);
     files.set(role, file);
     pending.push(...delegationsOf(metadata.signed).map(({ name }) => name));
@@ -87,6 +94,7 @@ export async function initialisedBase({ cache, gun }: LocalCollection, now: Date
 export interface DraftOptions {
   readonly keys: SigningKeys;
   readonly now: Date;
+  readonly maxExpiryDays: MaxExpiryDays;
   readonly warn: Warn;
   /** The version of a role that the server has published and that nobody delegates to now; 0 if there is none. */
   readonly formerVersion: (role: DelegationName) => Promise<number>;
@@ -199,7 +207,8 @@ export class Draft {
   }
 
   async #signed(metadata: Metadata, signers: Signers): Promise<Buffer> {
-    return encodeMetadata(await signMetadata(metadata, signers, this.#options.keys.sign));
+    const { keys, maxExpiryDays, now } = this.#options;
+    return encodeMetadata(await signMetadata(capExpiry(metadata, maxExpiryDays, now), signers, keys.sign));
   }
 
   /** Delegations that clients refuse, because their keys changed or they have expired, and that are to be signed anew. */

@@ -1,5 +1,6 @@
 /** Making a trusted collection. */
 import { SignetError } from '../errors.ts';
+import { capExpiry } from '../tuf/max-expiry.ts';
 import { encodeMetadata, MAX_METADATA_BYTES, type Metadata } from '../tuf/metadata.ts';
 import { newTargets, nextSnapshot, nextVersion } from '../tuf/next-version.ts';
 import type { RoleAuthority } from '../tuf/role-keys.ts';
@@ -62,7 +63,7 @@ export async function initialise(
       },
       snapshot !== undefined,
       keys,
-      now,
+      collection,
     );
     await local.cache.write(files);
     isWritten = true;
@@ -93,10 +94,10 @@ async function firstFiles(
   base: Parameters<typeof newRoot>[0],
   withSnapshot: boolean,
   keys: SigningKeys,
-  now: Date,
+  { maxExpiryDays, now }: Collection,
 ): Promise<ReadonlyMap<RoleName, Uint8Array>> {
   const file = async (metadata: Metadata, required: readonly RoleAuthority[]) =>
-    encodeMetadata(await signMetadata(metadata, { required }, keys.sign));
+    encodeMetadata(await signMetadata(capExpiry(metadata, maxExpiryDays, now), { required }, keys.sign));
   const root = newRoot(base, now);
   const files = new Map<RoleName, Uint8Array>([
     ['root', await file(root, rootAuthorities(root, undefined))],

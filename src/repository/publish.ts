@@ -51,17 +51,17 @@ export async function publish(collection: Collection, keys: SigningKeys, held = 
 /** On top of what is published or, for the first publication, of what was initialised. */
 async function startDraft(collection: Collection, keys: SigningKeys): Promise<Draft> {
   const update = await updateCollection(collection, { mayUseCache: false, mayHaveExpired: true }, true);
-  const base = update === undefined ? await initialisedBase(collection.local, collection.now) : publishedBase(update);
+  const base = update === undefined ? await initialisedBase(collection) : publishedBase(update);
   if (base === undefined) throw unknownCollection(collection);
   return new Draft(base, draftOptions(collection, keys));
 }
 
-export function draftOptions({ server, local, now }: Collection, keys: SigningKeys): DraftOptions {
+export function draftOptions({ server, local, maxExpiryDays, now }: Collection, keys: SigningKeys): DraftOptions {
   const formerVersion = async (role: DelegationName) => {
     const bytes = await server.download(`${role}.json`, MAX_METADATA_BYTES);
     return bytes === undefined ? 0 : parseTargets(bytes, role).signed.version;
   };
-  return { keys, now, warn: local.warn, formerVersion };
+  return { keys, now, maxExpiryDays, warn: local.warn, formerVersion };
 }
 
 /**

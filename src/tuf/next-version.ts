@@ -6,7 +6,8 @@ import type { Metadata } from './metadata.ts';
 import type { Snapshot, Timestamp } from './snapshot.ts';
 import type { Targets } from './targets.ts';
 
-const DAY_MS = 24 * 60 * 60 * 1000;
+/** 24 hours in milliseconds. */
+export const DAY_MS = 24 * 60 * 60 * 1000;
 
 /** Notary's periods of validity, in days. */
 export const VALIDITY_DAYS = {

@@ -86,6 +86,23 @@ interface PublishedRoot {
 }
 const privateKeys = async () => (await readdir(join(home.trustDir, 'private'))).map((name) => name.replace('.key', ''));
 
+describe('a cap on expiry', () => {
+  it('holds for the first metadata of a collection, and notary ignores it', async () => {
+    const gun = 'example.com/capped';
+    const config = JSON.parse(await readFile(join(home.path, '.notary', 'config.json'), 'utf8')) as object;
+    const caps = { max_expiry: { root: '300d', targets: '200d', snapshot: '100d' } };
+    await writeFile(join(home.path, 'capped.json'), JSON.stringify({ ...config, signet: caps }));
+    await signet('init', '-c', 'capped.json', '-p', gun);
+    for (const [role, days] of Object.entries({ root: 300, targets: 200, snapshot: 100 })) {
+      const { signed } = JSON.parse(await home.server.metadata(gun, `${role}.json`)) as { signed: { expires: string } };
+      const left = (Date.parse(signed.expires) - Date.now()) / 86_400_000;
+      expect(Math.ceil(left)).toBe(days);
+    }
+    await notary('-c', 'capped.json', 'add', '-p', gun, 'v1', 'hello.txt');
+    expect(await signet('lookup', '-c', 'capped.json', gun, 'v1')).toContain(HELLO);
+  });
+});
+
 describe('both programs in turn', () => {
   it('publish on top of one another', async () => {
     await notary('add', '-p', GUN, 'by-notary', 'hello.txt');

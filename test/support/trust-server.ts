@@ -7,6 +7,7 @@ import type { Credentials } from '../../src/repository/authorization.ts';
 import { type Collection, LocalCollection } from '../../src/repository/collection.ts';
 import { HttpClient, type HttpLimits } from '../../src/repository/http.ts';
 import { TrustServer } from '../../src/repository/trust-server.ts';
+import { DEFAULT_MAX_EXPIRY_DAYS, type MaxExpiryDays } from '../../src/tuf/max-expiry.ts';
 import { TRUST_ON_FIRST_USE, type TrustPinning } from '../../src/tuf/trust-pinning.ts';
 import type { Files } from './tuf-collection.ts';
 
@@ -65,6 +66,7 @@ export interface TestClientOptions {
   readonly trustDir: string;
   readonly now: Date;
   readonly pinning?: TrustPinning;
+  readonly maxExpiryDays?: MaxExpiryDays;
   readonly limits?: HttpLimits;
   readonly credentials?: Credentials;
 }
@@ -77,13 +79,14 @@ export interface TestClient extends Disposable {
 
 export function testClient(url: URL, options: TestClientOptions): TestClient {
   const { gun, trustDir, now, pinning = TRUST_ON_FIRST_USE, limits, credentials } = options;
+  const { maxExpiryDays = DEFAULT_MAX_EXPIRY_DAYS } = options;
   const { signal } = new AbortController();
   const warnings: string[] = [];
   const http = new HttpClient({}, signal, limits);
   const local = new LocalCollection({ gun, trustDir, signal, warn: (text) => warnings.push(text) });
   const server = new TrustServer({ url, gun, http, credentials: async () => credentials });
   return {
-    collection: { local, server, pinning, now },
+    collection: { local, server, pinning, maxExpiryDays, now },
     warnings,
     [Symbol.dispose]: () => http[Symbol.dispose](),
   };

@@ -63,6 +63,23 @@ describe("the notary program's configuration", () => {
     });
   });
 
+  it("caps how long metadata is valid in a section of signet's own", async () => {
+    expect((await config({})).maxExpiryDays).toEqual({ Root: 3650, Targets: 1095, Snapshot: 1095, Timestamp: 14 });
+    const { maxExpiryDays } = await config({ signet: { max_expiry: { root: '730d', snapshot: '36500d' } } });
+    expect(maxExpiryDays).toEqual({ Root: 730, Targets: 1095, Snapshot: 36_500, Timestamp: 14 });
+  });
+
+  it.each([['0d'], ['36501d'], ['1y'], ['-1d'], ['1.5d'], [' 1d']])(
+    'refuses the cap %j, which is not a number of days',
+    async (root) => {
+      await expect(config({ signet: { max_expiry: { root } } })).rejects.toMatchObject({
+        code: 'CONFIGURATION',
+        message: 'signet.max_expiry.root is not a number of days',
+        hint: 'write 1d to 36500d',
+      });
+    },
+  );
+
   it.each([
     ['{bad', /^malformed .*client\.json: /],
     ['[]', /the file is not an object$/],
@@ -70,6 +87,9 @@ describe("the notary program's configuration", () => {
     [{ trust_pinning: { certs: { 'pin/App': [1] } } }, /^invalid format for trust_pinning\.certs$/],
     [{ trust_pinning: { ca: { pin: 'missing.crt' } } }, /^trust_pinning\.ca: cannot read missing\.crt$/],
     [{ trust_pinning: { disable_tofu: 'yes' } }, /has no boolean disable_tofu$/],
+    [{ signet: { max_expiry: { root: 365 } } }, /max_expiry\.root is not a string$/],
+    [{ signet: { max_expiry: { target: '90d' } } }, /^max_expiry has an unknown member "target"$/],
+    [{ signet: { max_expire: { root: '90d' } } }, /^signet has an unknown member "max_expire"$/],
     [{ remote_server: { url: 3 } }, /remote_server\.url is not a string$/],
   ])('%j is refused', async (content, message) => {
     await expect(config(content)).rejects.toMatchObject({

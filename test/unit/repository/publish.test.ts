@@ -1,11 +1,14 @@
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SignetError } from '../../../src/errors.ts';
+import { MetadataCache } from '../../../src/repository/cache.ts';
+import { collectionDirectory } from '../../../src/repository/gun.ts';
 import { type Publication, publish } from '../../../src/repository/publish.ts';
 import { rotate } from '../../../src/repository/rotate.ts';
 import { type KeyAgent, SigningKeys } from '../../../src/repository/signing-keys.ts';
 import type { Change } from '../../../src/tuf/change.ts';
 import { fileMetaOf } from '../../../src/tuf/file-meta.ts';
+import { DEFAULT_MAX_EXPIRY_DAYS } from '../../../src/tuf/max-expiry.ts';
 import { parseRoot, parseSnapshot, parseTargets } from '../../../src/tuf/metadata.ts';
 import { newTargets, nextTimestamp } from '../../../src/tuf/next-version.ts';
 import { baseAuthority } from '../../../src/tuf/root.ts';
@@ -110,9 +113,15 @@ function keysOf(missing: readonly string[] = []): SigningKeys {
 }
 
 const warnings: string[] = [];
-async function publishNow(changes: readonly Change[], instant = now, keys = keysOf()): Promise<Publication> {
+async function publishNow(
+  changes: readonly Change[],
+  instant = now,
+  keys = keysOf(),
+  maxExpiryDays = DEFAULT_MAX_EXPIRY_DAYS,
+): Promise<Publication> {
   clock = instant;
-  using client = testClient(server.url, { gun: GUN, trustDir: join(directory, 'trust'), now: instant });
+  const trustDir = join(directory, 'trust');
+  using client = testClient(server.url, { gun: GUN, trustDir, now: instant, maxExpiryDays });
   const { changelist } = client.collection.local;
   await changelist.add(changes);
   try {
@@ -279,6 +288,48 @@ describe('what has expired', () => {
 
   it("as timestamp is the server's to renew", async () => {
     await expect(publishNow([addition('v1')], at(15))).rejects.toThrow(/^timestamp expired at /);
+  });
+});
+
+describe('a cap on expiry', () => {
+  const cap = { ...DEFAULT_MAX_EXPIRY_DAYS, Root: 100, Targets: 30, Snapshot: 20 };
+  const shown = (role: string) => server.files.get(`${role}.json`) ?? Buffer.alloc(0);
+  const expiries = () =>
+    [parseRoot(shown('root')), parseTargets(shown('targets'), 'targets'), parseSnapshot(shown('snapshot'))].map(
+      ({ signed }) => signed.expires.milliseconds,
+    );
+
+  it('shortens what is signed', async () => {
+    published.root = { ...published.root, version: 2, expires: goTime(at(1)) };
+    server.publish(await published.publish());
+    await publishNow([addition('v1')], at(2), keysOf(), cap);
+    expect(expiries()).toEqual([at(102), at(32), at(22)].map((instant) => instant.getTime()));
+  });
+
+  it("does not lengthen what is signed beyond notary's periods", async () => {
+    const longer = { Root: 9999, Targets: 9999, Snapshot: 9999, Timestamp: 9999 };
+    await publishNow([addition('v1')], at(2), keysOf(), longer);
+    expect(expiries().slice(1)).toEqual([at(1097).getTime(), at(1097).getTime()]);
+  });
+
+  it.each([
+    ['root', { ...cap, Targets: 1095 }, 100],
+    ['targets', { ...cap, Root: 3650 }, 30],
+  ] as const)('keeps %s metadata that was signed for longer from being published first', async (role, caps, days) => {
+    server.files.clear();
+    const local = new MetadataCache(collectionDirectory(join(directory, 'trust'), GUN));
+    await local.write(published.files as never);
+    const keys = keysOf();
+    const sign = vi.spyOn(keys, 'sign');
+    await expect(publishNow([addition('v1')], now, keys, caps)).rejects.toMatchObject({
+      code: 'METADATA_REJECTED',
+      message: expect.stringMatching(
+        new RegExp(`^${role} expires at \\S+Z, more than ${days} days from now, which is the longest allowed$`),
+      ),
+      hint: `raise signet.max_expiry, or begin anew with signet delete ${GUN} and signet init ${GUN}`,
+    });
+    expect([sign.mock.calls, uploads, stagedAfter]).toEqual([[], [], 1]);
+    expect(await publishNow([], now, keys)).toMatchObject({ changes: 1 });
   });
 });
 

@@ -1,4 +1,5 @@
 /** New roots, next versions, signatures: what Notary's own publications look like. */
+import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { SignetError } from '../../../src/errors.ts';
 import { fileMetaOf } from '../../../src/tuf/file-meta.ts';
@@ -109,6 +110,22 @@ describe('next versions', () => {
       version: 2,
       expires: { text: '2029-12-31T00:00:00Z' },
     });
+  });
+
+  it('are exactly one more than what they follow', () => {
+    const snapshot = parseSnapshot(newest('repo-ecdsa', 'snapshot')).signed;
+    const timestamp = parseTimestamp(newest('repo-ecdsa', 'timestamp')).signed;
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: MAX_VERSION - 1 }), (version) => {
+        const next = [
+          nextVersion({ ...newTargets(NOW), version }, NOW),
+          replaceRoleKeys({ ...fourth, version }, {}, NOW),
+          nextSnapshot({ ...snapshot, version }, { files: new Map() }, NOW),
+          nextTimestamp({ ...timestamp, version }, Buffer.of(), NOW),
+        ];
+        expect(next.map((metadata) => metadata.version)).toEqual(next.map(() => version + 1));
+      }),
+    );
   });
 
   it('end where the database of a server ends', () => {
