@@ -42,12 +42,14 @@ export interface OpenCollection extends OpenLocal, Disposable {
 export async function openCollection(invocation: Invocation): Promise<OpenCollection> {
   const opened = await openLocal(invocation);
   const { env, signal, session } = invocation.world;
-  const [{ chooseServer }, { HttpClient }, { TrustServer }, { configuredCredentials }] = await Promise.all([
-    import('../repository/server-choice.ts'),
-    import('../repository/http.ts'),
-    import('../repository/trust-server.ts'),
-    import('../repository/credentials.ts'),
-  ]);
+  const [{ chooseServer }, { HttpClient }, { proxyFor }, { TrustServer }, { configuredCredentials }] =
+    await Promise.all([
+      import('../repository/server-choice.ts'),
+      import('../repository/http.ts'),
+      import('../repository/proxy.ts'),
+      import('../repository/trust-server.ts'),
+      import('../repository/credentials.ts'),
+    ]);
   const flags = {
     server: invocation.text('server'),
     tlsCaCert: invocation.text('tlscacert'),
@@ -57,7 +59,7 @@ export async function openCollection(invocation: Invocation): Promise<OpenCollec
   };
   const { url, tls } = await chooseServer(flags, opened.config, env);
   if (tls.skipVerify) printNote(`warning: ${url.origin} may show any certificate, because of skipTLSVerify`);
-  const http = new HttpClient(tls, signal);
+  const http = new HttpClient(tls, signal, undefined, (to) => proxyFor(to, env));
   const { gun } = opened.local;
   const credentials = async () =>
     (await configuredCredentials(gun, env)) ?? (await (await session.person()).login(url.host));

@@ -28,6 +28,7 @@ const ENVIRONMENT: readonly (readonly [string, string])[] = [
   ['SIGNET_SOCKET', "the agent's socket, an absolute path"],
   ['SIGNET_PINENTRY', 'the program that asks where there is no terminal (default: pinentry, where windows can open)'],
   ['DOCKER_CONFIG', "Docker's configuration directory instead of ~/.docker"],
+  ['HTTPS_PROXY, HTTP_PROXY, NO_PROXY', 'the way to the trust server, as for notary and docker; or in lower case'],
   [
     'NOTARY_ROOT_PASSPHRASE, NOTARY_TARGETS_PASSPHRASE, NOTARY_SNAPSHOT_PASSPHRASE',
     'passphrases of keys of these roles',

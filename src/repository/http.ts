@@ -1,7 +1,9 @@
 /** Bounded HTTP requests: how much may come, how long it may take, and where a redirect may lead. */
-import { type IncomingHttpHeaders, Agent as PlainAgent, request as plainRequest } from 'node:http';
-import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
+import { addAbortListener } from 'node:events';
+import { type IncomingHttpHeaders, Agent as PlainAgent, request as plainRequest, type RequestOptions } from 'node:http';
+import { type AgentOptions, Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import { SignetError } from '../errors.ts';
+import { proxyAddress, TunnelAgent } from './proxy.ts';
 
 /** As Notary's client: TLS 1.2 or later, and the system's authorities unless others are named. */
 export interface TlsOptions {
@@ -39,24 +41,37 @@ export interface HttpResponse {
   readonly body: Buffer;
 }
 
+/** @returns The proxy for a URL; undefined where it is reached directly. */
+export type ProxyChoice = (url: URL) => URL | undefined;
+
 export class HttpClient implements Disposable {
   readonly #signal: AbortSignal;
   readonly #limits: HttpLimits;
   readonly #plain = new PlainAgent({ keepAlive: true });
   readonly #tls: TlsAgent;
+  readonly #tlsOptions: AgentOptions;
+  readonly #tunnels = new Map<string, TunnelAgent>();
+  readonly #proxyFor: ProxyChoice;
 
-  constructor(tls: TlsOptions, signal: AbortSignal, limits: HttpLimits = LIMITS) {
+  constructor(
+    tls: TlsOptions,
+    signal: AbortSignal,
+    limits: HttpLimits = LIMITS,
+    proxyFor: ProxyChoice = () => undefined,
+  ) {
     this.#signal = signal;
     this.#limits = limits;
+    this.#proxyFor = proxyFor;
     const { ca, cert, key, skipVerify = false } = tls;
-    this.#tls = new TlsAgent({
+    this.#tlsOptions = {
       keepAlive: true,
       minVersion: 'TLSv1.2',
       rejectUnauthorized: !skipVerify,
       ...(ca !== undefined && { ca: [...ca] }),
       ...(cert !== undefined && { cert }),
       ...(key !== undefined && { key }),
-    });
+    };
+    this.#tls = new TlsAgent(this.#tlsOptions);
   }
 
   /**
@@ -90,8 +105,10 @@ export class HttpClient implements Disposable {
       );
     }
     const isTls = url.protocol === 'https:';
+    const route = this.#route(url);
     const { silenceMs, totalMs } = this.#limits;
     const late = AbortSignal.timeout(totalMs);
+    const signal = AbortSignal.any([this.#signal, late]);
     return new Promise<HttpResponse>((resolve, reject) => {
       const fail = (error: unknown) => reject(this.#failure(error, url, late));
       // Not as the reason of `destroy`: an answer that is complete gives its socket back, where nobody takes errors.
@@ -101,15 +118,16 @@ export class HttpClient implements Disposable {
       };
       const options = {
         method,
-        agent: isTls ? this.#tls : this.#plain,
+        ...route,
         headers: {
           'user-agent': 'signet',
           'accept-encoding': 'identity',
           ...headers,
+          ...route.headers,
           ...(body !== undefined && { 'content-length': String(body.byteLength) }),
         },
         timeout: silenceMs,
-        signal: AbortSignal.any([this.#signal, late]),
+        signal,
       };
       const outgoing = (isTls ? tlsRequest : plainRequest)(url, options, (incoming) => {
         const chunks: Buffer[] = [];
@@ -125,10 +143,34 @@ export class HttpClient implements Disposable {
           resolve({ status, headers: received, body: Buffer.concat(chunks) });
         });
       });
+      // Node tells a request that waits for its tunnel only when that is there.
+      const aborted = addAbortListener(signal, () => fail(signal.reason));
+      outgoing.on('close', () => aborted[Symbol.dispose]());
       outgoing.on('timeout', () => giveUp(silent(url, silenceMs)));
       outgoing.on('error', fail);
       outgoing.end(body);
     });
+  }
+
+  /** Options of a request: plain ones are given to a proxy whole, TLS goes through it. */
+  #route(url: URL): RequestOptions & { readonly headers?: Readonly<Record<string, string>> } {
+    const proxy = this.#proxyFor(url);
+    if (url.protocol === 'http:') {
+      if (proxy === undefined) return { agent: this.#plain };
+      const { host, port, headers } = proxyAddress(proxy);
+      // Node takes `hostname` before `host`, and has it from the URL.
+      return {
+        agent: this.#plain,
+        hostname: host,
+        port,
+        path: `${url.origin}${url.pathname}${url.search}`,
+        headers: { host: url.host, ...headers },
+      };
+    }
+    if (proxy === undefined) return { agent: this.#tls };
+    const tunnel = this.#tunnels.get(proxy.href) ?? new TunnelAgent(proxy, this.#tlsOptions, this.#limits.silenceMs);
+    this.#tunnels.set(proxy.href, tunnel);
+    return { agent: tunnel };
   }
 
   #failure(error: unknown, url: URL, late: AbortSignal): SignetError {
@@ -141,6 +183,7 @@ export class HttpClient implements Disposable {
   [Symbol.dispose](): void {
     this.#plain.destroy();
     this.#tls.destroy();
+    for (const tunnel of this.#tunnels.values()) tunnel.destroy();
   }
 }
 

@@ -21,6 +21,8 @@ export interface LeafOptions {
   readonly validDays?: number;
   /** EC P-256 by default. */
   readonly keyType?: KeyType;
+  /** A DNS name beside those of loopback. */
+  readonly dnsName?: string;
 }
 
 export interface Authority extends Certificate {
@@ -51,9 +53,9 @@ export async function writeBundle(path: string, certFiles: readonly string[]): P
 function authority(directory: string, files: Certificate): Authority {
   return {
     ...files,
-    issue: (name, { extendedKeyUsage, validDays = 30, keyType = 'ec' }) =>
+    issue: (name, { extendedKeyUsage, validDays = 30, keyType = 'ec', dnsName }) =>
       issue(directory, files, { name, validDays, keyType }, [
-        `subjectAltName=${SUBJECT_ALT_NAME}`,
+        `subjectAltName=${SUBJECT_ALT_NAME}${dnsName === undefined ? '' : `,DNS:${dnsName}`}`,
         'basicConstraints=critical,CA:FALSE',
         'keyUsage=critical,digitalSignature',
         ...(extendedKeyUsage.length > 0 ? [`extendedKeyUsage=${extendedKeyUsage.join(',')}`] : []),
