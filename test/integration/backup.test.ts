@@ -2,16 +2,16 @@ import { createHash } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { RestoreOptions, RestoreReport } from '../../../../src/backends/backend.ts';
-import { FileBackend } from '../../../../src/backends/file/file-backend.ts';
-import { formatManifest, type ManifestKey } from '../../../../src/backends/file/manifest.ts';
-import { TAR_END, tarEntry } from '../../../../src/backends/file/tar.ts';
-import { openAge, sealAge } from '../../../../src/crypto/age.ts';
-import { parseKeyId } from '../../../../src/crypto/key-id.ts';
-import { PrivateKey } from '../../../../src/crypto/private-key.ts';
-import { Secret } from '../../../../src/crypto/secret.ts';
-import { keyFileText, listedPassphrases, writeKeyFile } from '../../../support/key-files.ts';
-import { type TemporaryDirectory, temporaryDirectory } from '../../../support/temp.ts';
+import type { RestoreOptions, RestoreReport } from '../../src/backends/backend.ts';
+import { FileBackend } from '../../src/backends/file/file-backend.ts';
+import { formatManifest, type ManifestKey } from '../../src/backends/file/manifest.ts';
+import { TAR_END, tarEntry } from '../../src/backends/file/tar.ts';
+import { openAge, sealAge } from '../../src/crypto/age.ts';
+import { parseKeyId } from '../../src/crypto/key-id.ts';
+import { PrivateKey } from '../../src/crypto/private-key.ts';
+import { Secret } from '../../src/crypto/secret.ts';
+import { keyFileText, listedPassphrases, writeKeyFile } from '../support/key-files.ts';
+import { type TemporaryDirectory, temporaryDirectory } from '../support/temp.ts';
 
 // Each archive costs its passphrase's derivation, made or opened.
 vi.setConfig({ testTimeout: 60_000 });

@@ -3,14 +3,14 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, symlink, unlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { BackupPiece, RestoreOptions, RestoreReport } from '../../../../src/backends/backend.ts';
-import { FileBackend } from '../../../../src/backends/file/file-backend.ts';
-import { formatManifest, type ManifestFile } from '../../../../src/backends/file/manifest.ts';
-import { TAR_END, tarEntry } from '../../../../src/backends/file/tar.ts';
-import { sealAge } from '../../../../src/crypto/age.ts';
-import { Secret } from '../../../../src/crypto/secret.ts';
-import { listedPassphrases } from '../../../support/key-files.ts';
-import { type TemporaryDirectory, temporaryDirectory } from '../../../support/temp.ts';
+import type { BackupPiece, RestoreOptions, RestoreReport } from '../../src/backends/backend.ts';
+import { FileBackend } from '../../src/backends/file/file-backend.ts';
+import { formatManifest, type ManifestFile } from '../../src/backends/file/manifest.ts';
+import { TAR_END, tarEntry } from '../../src/backends/file/tar.ts';
+import { sealAge } from '../../src/crypto/age.ts';
+import { Secret } from '../../src/crypto/secret.ts';
+import { listedPassphrases } from '../support/key-files.ts';
+import { type TemporaryDirectory, temporaryDirectory } from '../support/temp.ts';
 
 // Each archive costs its passphrase's derivation, made or opened.
 vi.setConfig({ testTimeout: 60_000 });

@@ -1,11 +1,11 @@
 /** Who waits for a token, and in which order. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { SignContext } from '../../../../src/backends/backend.ts';
-import type { HostRequestInFlight } from '../../../../src/backends/pkcs11/host-request.ts';
-import { type RequestServer, TokenRequests } from '../../../../src/backends/pkcs11/token-requests.ts';
-import { SignetError } from '../../../../src/errors.ts';
-import { waitFor } from '../../../support/conditions.ts';
-import { AGREED, type FakeToken, fakeToken } from '../../../support/fake-token.ts';
+import type { SignContext } from '../../src/backends/backend.ts';
+import type { HostRequestInFlight } from '../../src/backends/pkcs11/host-request.ts';
+import { type RequestServer, TokenRequests } from '../../src/backends/pkcs11/token-requests.ts';
+import { SignetError } from '../../src/errors.ts';
+import { waitFor } from '../support/conditions.ts';
+import { AGREED, type FakeToken, fakeToken } from '../support/fake-token.ts';
 
 let fake: FakeToken;
 
