@@ -12,6 +12,7 @@ import { verifySignature } from '../../src/crypto/public-key.ts';
 import { buildSlotCertificate } from '../../src/crypto/root-certificate.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { runProgram } from '../support/processes.ts';
+import { cardTools } from '../support/virtual-yubikey/tools.ts';
 import { FACTORY_PIN, type YubikeyHome, yubikeyHome } from '../support/yubikey-home.ts';
 
 const CONTEXT = { caller: 'test' };
@@ -134,6 +135,27 @@ test('a removed key is gone from the card, and its slot is used again', async ()
   expect(await keysOf(backend)).toEqual([]);
   expect(await backend.remover.remove(keyId, CONTEXT)).toBe(false);
   expect((await backend.generator.generate(ROOT, CONTEXT)).device?.slot).toBe('9c');
+});
+
+describe('a slot that another program filled', () => {
+  const generate = (slot: string) =>
+    cardTools(home.yubikeys).pivTool(`-a generate -A ECCP256 -s ${slot}`, '-o', join(home.directory, 'made.pem'));
+
+  test('while the daemon had the card is not overwritten', async () => {
+    await using backend = await open();
+    expect(await keysOf(backend)).toEqual([]);
+    await generate('9c');
+    expect((await backend.generator.generate(ROOT, CONTEXT)).device?.slot).toBe('9a');
+    expect((await keysOf(backend)).map(({ device }) => device?.slot).sort()).toEqual(['9a', '9c']);
+  });
+
+  test('after Signet had emptied it is not taken for empty', async () => {
+    await using backend = await open();
+    const { keyId } = await backend.generator.generate(ROOT, CONTEXT);
+    await backend.remover.remove(keyId, CONTEXT);
+    await generate('9c');
+    expect((await backend.generator.generate(ROOT, CONTEXT)).device?.slot).toBe('9a');
+  });
 });
 
 test('an imported key signs with its own public half, and is known not to be made on the card', async () => {

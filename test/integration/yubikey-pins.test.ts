@@ -423,6 +423,17 @@ describe('a YubiKey that is let go of', () => {
     await expectSigns(backend, key, person.context);
     expect(person.questions.length).toBe(2);
   });
+
+  test('asks for it again after a time without use, too: nobody saw whether another one was plugged in', async () => {
+    await using backend = await open({ pinCacheMs: 60_000, idleReleaseMs: 200 });
+    const person = pinPerson(() => FACTORY_PIN);
+    const key = await keyIn(backend, '9a');
+    await expectSigns(backend, key, person.context);
+    await waitFor('the YubiKey to be let go of', () => backend.hostPid === undefined);
+    expect(await outcomeOf(backend.sign(key.keyId, { message }, CONTEXT))).toMatchObject({ code: 'PIN_REQUIRED' });
+    await expectSigns(backend, key, person.context);
+    expect(person.questions.length).toBe(2);
+  });
 });
 
 test("Notary's keys are found as it left them: the role is the certificate's name, and root where it says nothing", async () => {

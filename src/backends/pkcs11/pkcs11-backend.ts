@@ -234,7 +234,10 @@ export class Pkcs11Backend implements KeyBackend {
     const { info, publicKey } = await this.#record(keyId);
     const prepared = prepareInput(publicKey, input); // what cannot be signed costs no PIN
     await this.#use();
-    using given = await this.login.login(context, info);
+    using given = await this.login.login(context, info).catch((error: unknown) => {
+      this.#forgetIfGone(error);
+      throw error;
+    });
     const record = await this.#recordAfterLogin(keyId);
     const signature = record.alwaysAuthenticate
       ? await unlessAborted(
@@ -328,7 +331,10 @@ export class Pkcs11Backend implements KeyBackend {
   async #releaseIfIdle(): Promise<boolean> {
     const { attached } = this.connection;
     if (attached !== undefined && (this.connection.isBusy || this.login.isBusy)) return false;
-    if (attached !== undefined) await this.connection.release(); // otherwise the next attachment begins the time anew
+    if (attached !== undefined) {
+      this.login.forget(); // from here on nobody sees whether the token is taken out
+      await this.connection.release(); // otherwise the next attachment begins the time anew
+    }
     return true;
   }
 

@@ -31,6 +31,8 @@ export class KeyDescriptions {
   readonly #options: KeyDescriptionsOptions;
   readonly #records: KeyRecords;
   #slots = new Map<PivSlot, SlotContents>();
+  /** What the last listing had in each slot; undefined for a key that cannot be read. */
+  #keys = new Map<PivSlot, PublicKey | undefined>();
   #serial = '';
   #firmware: FirmwareVersion | undefined;
 
@@ -43,11 +45,15 @@ export class KeyDescriptions {
   async prepare(token: AttachedToken, keys: readonly KeyFacts[]): Promise<void> {
     checkLibraryVersion(parseYubicoVersion(token.library.version));
     const slots = new Map<PivSlot, SlotContents>();
+    const publicKeys = new Map<PivSlot, PublicKey | undefined>();
     for (const facts of keys) {
       const slot = slotOf(facts);
-      if (slot !== undefined && !slots.has(slot)) slots.set(slot, await readSlot(token, slot));
+      if (slot === undefined) continue;
+      publicKeys.set(slot, publicKeyOrNone(facts));
+      if (!slots.has(slot)) slots.set(slot, await readSlot(token, slot));
     }
     this.#slots = slots;
+    this.#keys = publicKeys;
     this.#serial = token.facts.serial;
     this.#firmware = parseYubicoVersion(token.facts.firmware);
     await this.#remember(keys);
@@ -76,8 +82,15 @@ export class KeyDescriptions {
   /** Whether there is nothing in a slot, or what stands in the place of a key that was removed. */
   async isFree(token: AttachedToken, slot: PivSlot): Promise<boolean> {
     const { hasCertificate, claims, certificate } = await readSlot(token, slot);
-    // A key without a certificate shows in the last listing, or by its attestation.
-    return marksVacancy(certificate) || !(hasCertificate || claims !== undefined || this.#slots.has(slot));
+    // What stands in the place of a removed key was imported, so that it has no attestation. Another program may have made
+    // a key over it and left our certificate there.
+    if (claims !== undefined) return false;
+    if (certificate !== undefined && marksVacancy(certificate)) {
+      const key = this.#keys.get(slot);
+      return !this.#keys.has(slot) || (key !== undefined && isCertificateOf(certificate, key));
+    }
+    // A key without a certificate shows in the last listing.
+    return !hasCertificate && !this.#slots.has(slot);
   }
 
   /** @returns Undefined for the attestation key, and for what stands in a slot whose key was removed. */

@@ -69,9 +69,16 @@ export async function readObjectWithTool(
   const verify = pin === undefined ? [] : ['--action', 'verify-pin', '--stdin-input'];
   const args = [...reader, ...verify, '--action', 'read-object', `--id=0x${id}`, '--format', 'hex'];
   const { exitCode, stdout, stderr } = await runPivTool(args, pin, env);
-  if (/pin verification failed/i.test(stderr)) {
+  if (/pin (?:code )?verification failed/i.test(stderr)) {
     throw new SignetError('PIN_INCORRECT', `YubiKey ${token.serial} refused the PIN`);
   }
+  if (/pin code (?:is )?blocked/i.test(stderr)) {
+    throw new SignetError('PIN_LOCKED', `the PIN of YubiKey ${token.serial} is blocked`, {
+      hint: 'set a new one with the PUK: signet token unblock',
+    });
+  }
+  // Whether it was the right one is not known.
+  if (pin !== undefined && !/successfully verified pin/i.test(`${stdout}\n${stderr}`)) throw failed(stderr);
   const hex = /^(?:[0-9a-f]{2})+$/im.exec(stdout)?.[0];
   return exitCode === 0 && hex !== undefined ? Buffer.from(hex, 'hex') : undefined;
 }

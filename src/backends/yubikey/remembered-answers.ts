@@ -1,6 +1,6 @@
 /** One question per secret and operation: what makes a key needs PIN and management key several times over. */
 import type { Secret } from '../../crypto/secret.ts';
-import type { Interaction, PinQuestion, SignContext, TokenSecret } from '../backend.ts';
+import type { Interaction, PinQuestion, SignContext } from '../backend.ts';
 import { withInteraction } from './with-interaction.ts';
 
 /**
@@ -8,7 +8,8 @@ import { withInteraction } from './with-interaction.ts';
  * was taken before.
  */
 export class RememberedAnswers implements Disposable {
-  readonly #answers = new Map<TokenSecret, Secret>();
+  /** By secret and serial number: another YubiKey has another PIN. */
+  readonly #answers = new Map<string, Secret>();
 
   /** @returns The context with questions that are asked once. */
   around(context: SignContext): SignContext {
@@ -24,10 +25,11 @@ export class RememberedAnswers implements Disposable {
 
   async #pin(interaction: Interaction, question: PinQuestion, signal?: AbortSignal): Promise<Secret | undefined> {
     if (question.isNew) return await interaction.pin(question, signal);
-    const known = this.#answers.get(question.secret);
+    const name = `${question.secret} ${question.token.serial}`;
+    const known = this.#answers.get(name);
     if (known !== undefined) return known.clone();
     const answer = await interaction.pin(question, signal);
-    if (answer !== undefined) this.#answers.set(question.secret, answer.clone());
+    if (answer !== undefined) this.#answers.set(name, answer.clone());
     return answer;
   }
 }

@@ -3,7 +3,7 @@
  * by the key, with Notary's extensions and the role as its common name, as Notary has it, and with both in a URI of the
  * subject's alternative name, in the form that labels of other tokens have.
  */
-import { type Certificate, certificatePublicKey } from '../../crypto/certificate.ts';
+import { type Certificate, certificatePublicKey, isIssuedBy } from '../../crypto/certificate.ts';
 import type { CertificateSigner } from '../../crypto/certificate-builder.ts';
 import { subjectAltNameUri, subjectAltNameUris } from '../../crypto/certificate-extensions.ts';
 import { type PublicKey, publicKeysEqual } from '../../crypto/public-key.ts';
@@ -38,9 +38,12 @@ export function ownerUri(owner: Owner): string {
   throw new SignetError('INVALID_ARGUMENT', `role and GUN do not fit into a certificate on the YubiKey`);
 }
 
-/** Whom a key belongs to, if the certificate is one of ours. */
+/**
+ * Whom a key belongs to, if the certificate is one of ours: signed by the key itself. Storing a certificate takes no PIN, so
+ * that any other could be anybody's.
+ */
 export function recordedOwner(certificate: Certificate | undefined): Owner | undefined {
-  const uris = certificate === undefined ? [] : urisOf(certificate);
+  const uris = certificate === undefined || !isSelfSigned(certificate) ? [] : urisOf(certificate);
   const uri = uris.find((candidate) => isLabel(candidate));
   return uri === undefined ? undefined : parseLabel(Buffer.from(uri));
 }
@@ -70,9 +73,13 @@ export async function buildVacancyCertificate(
   return buildSlotCertificate({ publicKey, commonName: VACANT, notBefore }, sign);
 }
 
-/** Whether the slot is as good as empty. */
+/** Whether the key of this certificate, if it is still in the slot, leaves that as good as empty. */
 export function marksVacancy(certificate: Certificate | undefined): boolean {
-  return certificate?.subject.commonName === VACANT;
+  return certificate?.subject.commonName === VACANT && isSelfSigned(certificate);
+}
+
+function isSelfSigned(certificate: Certificate): boolean {
+  return isIssuedBy(certificate, certificate);
 }
 
 /** Whether a certificate is of this very key, and not left over from an earlier one of the slot. */

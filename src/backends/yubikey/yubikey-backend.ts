@@ -234,11 +234,16 @@ export class YubikeyBackend implements KeyBackend {
     await this.#base[Symbol.asyncDispose]();
   }
 
-  /** One at a time, with each secret asked for once. */
+  /**
+   * One at a time, with each secret asked for once. The library reads the slots when it opens its first session: it is let
+   * go of before, so that what other programs made since then is seen and not overwritten.
+   */
   #changing<T>(context: SignContext, change: (operation: SignContext) => Promise<T>): Promise<T> {
     return this.#turn(async () => {
       throwIfCancelled(context);
       using answers = new RememberedAnswers();
+      await this.#base.connection.release();
+      await this.#base.refresh();
       try {
         return await change(answers.around(context));
       } finally {

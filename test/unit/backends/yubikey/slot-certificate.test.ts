@@ -9,6 +9,7 @@ import {
   ownerUri,
   recordedOwner,
 } from '../../../../src/backends/yubikey/slot-certificate.ts';
+import { parseCertificate } from '../../../../src/crypto/certificate.ts';
 import { PrivateKey } from '../../../../src/crypto/private-key.ts';
 import { buildSlotCertificate } from '../../../../src/crypto/root-certificate.ts';
 import type { SignInput } from '../../../../src/crypto/sign-input.ts';
@@ -74,6 +75,18 @@ describe('a certificate of others', () => {
   it('that is not there is of a root key', () => {
     expect(recordedOwner(undefined)).toBeUndefined();
     expect(conventionalOwner(undefined)).toEqual({ role: 'root', gun: '' });
+  });
+
+  it('says nothing in our words unless the key signed it: anybody may store one', async () => {
+    const forged = (der: Uint8Array) => {
+      const bytes = Buffer.from(der);
+      bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);
+      return parseCertificate(bytes);
+    };
+    const owned = await buildOwnerCertificate({ role: 'timestamp', gun: 'a' }, key.publicKey, AT, sign);
+    expect(recordedOwner(forged(owned.der))).toBeUndefined();
+    const vacant = await buildVacancyCertificate(key.publicKey, AT, sign);
+    expect(marksVacancy(forged(vacant.der))).toBe(false);
   });
 
   it('of another key is told apart', async () => {
