@@ -8,10 +8,13 @@ import { rotate } from '../../../src/repository/rotate.ts';
 import { type KeyAgent, SigningKeys } from '../../../src/repository/signing-keys.ts';
 import type { Change } from '../../../src/tuf/change.ts';
 import { fileMetaOf } from '../../../src/tuf/file-meta.ts';
+import { authorityFor } from '../../../src/tuf/lookup.ts';
 import { DEFAULT_MAX_EXPIRY_DAYS } from '../../../src/tuf/max-expiry.ts';
 import { parseRoot, parseSnapshot, parseTargets } from '../../../src/tuf/metadata.ts';
-import { newTargets, nextTimestamp } from '../../../src/tuf/next-version.ts';
+import { newTargets, nextSnapshot, nextTimestamp, nextVersion } from '../../../src/tuf/next-version.ts';
 import { baseAuthority } from '../../../src/tuf/root.ts';
+import type { Targets } from '../../../src/tuf/targets.ts';
+import { type TufKey, tufKeyId } from '../../../src/tuf/tuf-key.ts';
 import { Resources } from '../../support/resources.ts';
 import { temporaryDirectory } from '../../support/temp.ts';
 import { TestTrustServer, testClient } from '../../support/trust-server.ts';
@@ -239,6 +242,97 @@ describe('a delegation that is made', () => {
     await expect(publishNow(await delegate())).rejects.toMatchObject({
       code: 'METADATA_REJECTED',
       message: 'the server has version 2147483645 of targets/back, which cannot be',
+    });
+    expect(uploads).toEqual([]);
+  });
+});
+
+describe('a delegation that is not believed', () => {
+  const role = 'targets/back';
+  const fileName = () =>
+    [...server.files.keys()].find((name) => /^targets\/back\.[0-9a-f]{64}\.json$/.test(name)) ?? '';
+  const namesOf = (bytes: Uint8Array | undefined) => [
+    ...parseTargets(bytes ?? Buffer.alloc(0), role).signed.targets.keys(),
+  ];
+  const withKeys = (targets: Targets, keys: readonly TufKey[]): Targets => ({
+    ...nextVersion(targets, now),
+    delegations: {
+      keys: new Map(keys.map((key) => [tufKeyId(key), key])),
+      roles: [{ name: role, paths: [''], keyIds: keys.map(tufKeyId), threshold: 1 }],
+    },
+  });
+  const withTarget = (name: string, version: number): Targets => ({
+    ...newTargets(now),
+    version,
+    targets: new Map([[name, fileMetaOf(Buffer.from(name))]]),
+  });
+
+  /** Publishes the delegation, and then another key for it, which has not signed it. @param latest What the former key signed last. */
+  async function rekey(latest: Targets): Promise<void> {
+    const base = published.targets.get('targets') ?? newTargets(now);
+    const [former, next] = [await published.keys.generate(), await published.keys.generate()];
+    const first = withKeys(base, [former]);
+    published.targets.set('targets', first).set(role, withTarget('v1', 5));
+    server.publish(await published.publish());
+    await publishNow([]); // a reader's look
+    for (const name of server.files.keys()) if (name.startsWith('targets/back')) server.files.delete(name);
+    // As its owner would: signed by the former key, listed beside the new one.
+    const file = await published.file(latest, [authorityFor(role, published.root, published.targets)]);
+    const second = withKeys(first, [next]);
+    const targets = await published.file(second, [baseAuthority(published.root, 'targets')]);
+    const listed = new Map([
+      ['root', fileOf(published.files, 'root')],
+      ['targets', targets],
+      [role, file],
+    ]);
+    published.snapshot = nextSnapshot(published.snapshot, { files: listed }, now);
+    const snapshot = await published.file(published.snapshot, [baseAuthority(published.root, 'snapshot')]);
+    await take(new Map([...listed, ['snapshot', snapshot]]));
+  }
+
+  it('is signed anew by a witness, as the snapshot names it', async () => {
+    await rekey(withTarget('v2', 6));
+    await publishNow([{ type: 'witness', role }]);
+    expect(namesOf(server.files.get(`${role}.json`))).toEqual(['v2']);
+  });
+
+  it.each([
+    [
+      'was substituted',
+      Buffer.from(`{"signed":{"_type":"Targets"},"signatures":[]}`),
+      /^targets\/back cannot be signed anew: sha256 checksum/,
+    ],
+    [
+      'is not there',
+      undefined,
+      /^targets\/back cannot be signed anew: the server does not have the targets\/back metadata/,
+    ],
+  ])('and whose file %s is not signed by a witness, nor changed', async (_, bytes, message) => {
+    await rekey(withTarget('v2', 6));
+    if (bytes === undefined) server.files.delete(fileName());
+    else server.files.set(fileName(), bytes);
+    await expect(publishNow([{ type: 'witness', role }])).rejects.toMatchObject({
+      code: 'METADATA_REJECTED',
+      message: expect.stringMatching(message),
+    });
+    expect(uploads).toEqual([]);
+  });
+
+  it('and is older than what was seen is not signed by a witness', async () => {
+    await rekey(withTarget('v0', 4));
+    await expect(publishNow([{ type: 'witness', role }])).rejects.toMatchObject({
+      code: 'METADATA_REJECTED',
+      message: 'targets/back cannot be signed anew: version 4 is lower than current version 5',
+    });
+    expect(uploads).toEqual([]);
+  });
+
+  it('is not changed while the server does not have it', async () => {
+    await rekey(withTarget('v2', 6));
+    server.files.delete(fileName());
+    await expect(publishNow([{ ...addition('v3'), role } as Change])).rejects.toMatchObject({
+      code: 'METADATA_REJECTED',
+      message: expect.stringMatching(/^targets\/back cannot be changed: the server does not have/),
     });
     expect(uploads).toEqual([]);
   });
