@@ -19,6 +19,7 @@ import { Resources } from '../../support/resources.ts';
 import { temporaryDirectory } from '../../support/temp.ts';
 import { TestTrustServer, testClient } from '../../support/trust-server.ts';
 import { fileOf, type TestCollection, testCollection } from '../../support/tuf-collection.ts';
+import { Uploads } from '../../support/uploads.ts';
 
 const GUN = 'example.com/app';
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -30,10 +31,7 @@ let resources: Resources;
 let server: TestTrustServer;
 let directory: string;
 let published: TestCollection;
-/** Roles of each upload that was taken. */
-let uploads: string[][];
-/** What the server does with the next uploads, one after the other. */
-let answers: (number | 'forget')[];
+let uploads: Uploads;
 
 beforeEach(async () => {
   resources = new Resources();
@@ -41,54 +39,10 @@ beforeEach(async () => {
   server = resources.use(await TestTrustServer.start());
   published = await testCollection(directory, GUN, now);
   server.publish(await published.publish());
-  uploads = [];
-  answers = [];
-  server.answer = (request, response) => {
-    if (request.method !== 'POST') return false;
-    void request.toArray().then(async (chunks: Buffer[]) => {
-      const answer = answers.shift() ?? 200;
-      if (answer === 409) {
-        response.writeHead(400).end('{"errors":[{"code":"VERSION","message":"newer"}]}');
-        return;
-      }
-      if (typeof answer === 'number' && answer !== 200) {
-        response.writeHead(answer).end();
-        return;
-      }
-      const files = filesOf(Buffer.concat(chunks));
-      uploads.push([...files.keys()]);
-      if (answer === 200) await take(files);
-      response.writeHead(200).end();
-    });
-    return true;
-  };
+  uploads = new Uploads(server, published, now);
 });
 afterEach(() => resources[Symbol.asyncDispose]());
 
-/** Parts of an upload, by file name. */
-function filesOf(body: Buffer): Map<string, Buffer> {
-  const boundary = body.subarray(0, body.indexOf('\r\n')).toString('latin1');
-  const parts = body.toString('latin1').split(boundary).slice(1, -1);
-  return new Map(
-    parts.map((part) => {
-      const [, role = ''] = /filename="([^"]+)"/.exec(part) ?? [];
-      return [role, Buffer.from(part.slice(part.indexOf('\r\n\r\n') + 4, -2), 'latin1')];
-    }),
-  );
-}
-
-/** As notary-server does: a timestamp for the new snapshot. */
-async function take(files: ReadonlyMap<string, Buffer>): Promise<void> {
-  const root = files.get('root');
-  if (root !== undefined) published.root = parseRoot(root).signed;
-  const snapshot = files.get('snapshot') ?? Buffer.alloc(0);
-  published.timestamp = nextTimestamp(published.timestamp, snapshot, clock);
-  const timestamp = await published.file(published.timestamp, [baseAuthority(published.root, 'timestamp')]);
-  server.publish(new Map([...files, ['timestamp', timestamp]]), published.root.version);
-}
-
-/** The present, for server and client. */
-let clock = now;
 const addition = (name: string): Change => ({
   type: 'add-target',
   role: 'targets',
@@ -122,7 +76,7 @@ async function publishNow(
   keys = keysOf(),
   maxExpiryDays = DEFAULT_MAX_EXPIRY_DAYS,
 ): Promise<Publication> {
-  clock = instant;
+  uploads.clock = instant;
   const trustDir = join(directory, 'trust');
   using client = testClient(server.url, { gun: GUN, trustDir, now: instant, maxExpiryDays });
   const { changelist } = client.collection.local;
@@ -140,14 +94,14 @@ const targetsNow = () => parseTargets(server.files.get('targets.json') ?? Buffer
 describe('a publication', () => {
   it('uploads what changed, and a snapshot of it', async () => {
     expect(await publishNow([addition('v1'), addition('v2')])).toEqual({ roles: ['targets', 'snapshot'], changes: 2 });
-    expect(uploads).toEqual([['targets', 'snapshot']]);
+    expect(uploads.taken).toEqual([['targets', 'snapshot']]);
     expect([...targetsNow().targets.keys()]).toEqual(['v1', 'v2']);
     expect(stagedAfter).toBe(0);
   });
 
   it('of nothing uploads nothing', async () => {
     expect(await publishNow([])).toEqual({ roles: [], changes: 0 });
-    expect(uploads).toEqual([]);
+    expect(uploads.taken).toEqual([]);
   });
 
   it('leaves the snapshot to the server where its key is not here', async () => {
@@ -160,9 +114,9 @@ describe('a publication', () => {
   });
 
   it('begins anew while others are faster, and gives up in the end', async () => {
-    answers = [409, 409];
+    uploads.answers = [409, 409];
     expect(await publishNow([addition('v1')])).toMatchObject({ changes: 1 });
-    answers = [409, 409, 409, 409, 409];
+    uploads.answers = [409, 409, 409, 409, 409];
     await expect(publishNow([addition('v2')])).rejects.toMatchObject({
       code: 'METADATA_REJECTED',
       message: 'a newer version of metadata is already available',
@@ -171,7 +125,7 @@ describe('a publication', () => {
   });
 
   it('that the server took and does not serve is announced', async () => {
-    answers = ['forget'];
+    uploads.answers = ['forget'];
     await publishNow([addition('v1')]);
     expect(warnings).toEqual([
       'the server shows another version of targets than was published: it is behind, or others were faster',
@@ -181,7 +135,7 @@ describe('a publication', () => {
   it('that readers would refuse is an error', async () => {
     const { answer } = server;
     server.answer = (request, response, name) => {
-      if (name !== 'timestamp.json' || uploads.length === 0) return answer(request, response, name);
+      if (name !== 'timestamp.json' || uploads.taken.length === 0) return answer(request, response, name);
       response.writeHead(200).end('{}');
       return true;
     };
@@ -189,7 +143,7 @@ describe('a publication', () => {
       code: 'METADATA_REJECTED',
       message: expect.stringMatching(/^malformed timestamp metadata/),
     });
-    expect(uploads).toHaveLength(1);
+    expect(uploads.taken).toHaveLength(1);
   });
 
   it.each([
@@ -243,7 +197,7 @@ describe('a delegation that is made', () => {
       code: 'METADATA_REJECTED',
       message: 'the server has version 2147483645 of targets/back, which cannot be',
     });
-    expect(uploads).toEqual([]);
+    expect(uploads.taken).toEqual([]);
   });
 });
 
@@ -287,7 +241,7 @@ describe('a delegation that is not believed', () => {
     ]);
     published.snapshot = nextSnapshot(published.snapshot, { files: listed }, now);
     const snapshot = await published.file(published.snapshot, [baseAuthority(published.root, 'snapshot')]);
-    await take(new Map([...listed, ['snapshot', snapshot]]));
+    await uploads.take(new Map([...listed, ['snapshot', snapshot]]));
   }
 
   it('is signed anew by a witness, as the snapshot names it', async () => {
@@ -315,7 +269,7 @@ describe('a delegation that is not believed', () => {
       code: 'METADATA_REJECTED',
       message: expect.stringMatching(message),
     });
-    expect(uploads).toEqual([]);
+    expect(uploads.taken).toEqual([]);
   });
 
   it('and is older than what was seen is not signed by a witness', async () => {
@@ -324,7 +278,7 @@ describe('a delegation that is not believed', () => {
       code: 'METADATA_REJECTED',
       message: 'targets/back cannot be signed anew: version 4 is lower than current version 5',
     });
-    expect(uploads).toEqual([]);
+    expect(uploads.taken).toEqual([]);
   });
 
   it('is not changed while the server does not have it', async () => {
@@ -334,7 +288,7 @@ describe('a delegation that is not believed', () => {
       code: 'METADATA_REJECTED',
       message: expect.stringMatching(/^targets\/back cannot be changed: the server does not have/),
     });
-    expect(uploads).toEqual([]);
+    expect(uploads.taken).toEqual([]);
   });
 });
 
@@ -422,14 +376,14 @@ describe('a cap on expiry', () => {
       ),
       hint: `raise signet.max_expiry, or begin anew with signet delete ${GUN} and signet init ${GUN}`,
     });
-    expect([sign.mock.calls, uploads, stagedAfter]).toEqual([[], [], 1]);
+    expect([sign.mock.calls, uploads.taken, stagedAfter]).toEqual([[], [], 1]);
     expect(await publishNow([], now, keys)).toMatchObject({ changes: 1 });
   });
 });
 
 describe('a rotation', () => {
   it('whose upload another publisher was faster than is not tried again by itself', async () => {
-    answers = [409];
+    uploads.answers = [409];
     using client = testClient(server.url, { gun: GUN, trustDir: join(directory, 'trust'), now });
     const key = await published.keys.generate();
     server.files.set('timestamp.key', Buffer.alloc(0));
