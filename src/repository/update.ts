@@ -61,12 +61,18 @@ export async function updateCollection(
 ): Promise<Update | undefined> {
   const updater = new Updater(collection, options);
   const update = await updater.run();
-  if (update === undefined) return undefined;
-  announceExpiry(collection, update.trusted);
-  if (updater.hasNews) {
-    await using _ = held ? undefined : await collection.local.lock();
-    await updater.keep();
+  if (update !== undefined && updater.hasNews && !held) {
+    await using _ = await collection.local.lock();
+    // Another program may have kept something newer meanwhile, over which nothing older must be written.
+    if (!(await updater.isCurrent())) return await updateCollection(collection, options, true);
+    return await finish(collection, updater, update);
   }
+  return update && (await finish(collection, updater, update));
+}
+
+async function finish(collection: Collection, updater: Updater, update: Update): Promise<Update> {
+  announceExpiry(collection, update.trusted);
+  if (updater.hasNews) await updater.keep();
   return update;
 }
 
@@ -96,6 +102,8 @@ class Updater {
   readonly #news = new Map<RoleName, Uint8Array>();
   readonly #refused = new Map<DelegationName, RefusedDelegation>();
   readonly #expired = new Set<RoleName>();
+  /** What was kept when it was first looked at. */
+  readonly #seen = new Map<RoleName, Buffer | undefined>();
   #isFresh = true;
 
   constructor(collection: Collection, options: UpdateOptions) {
@@ -105,6 +113,15 @@ class Updater {
 
   get hasNews(): boolean {
     return this.#news.size > 0;
+  }
+
+  /** Whether what is kept is still what this update was checked against. */
+  async isCurrent(): Promise<boolean> {
+    for (const [role, seen] of this.#seen) {
+      const kept = await this.#collection.local.cache.read(role);
+      if (kept === undefined ? seen !== undefined : seen?.equals(kept) !== true) return false;
+    }
+    return true;
   }
 
   async keep(): Promise<void> {
@@ -131,7 +148,7 @@ class Updater {
     const { local, server, pinning, now } = this.#collection;
     const onExpired = this.#options.mayHaveExpired && { onExpired: (role: RoleName) => this.#expired.add(role) };
     const context = { gun: local.gun, now, ...onExpired };
-    const kept = await local.cache.read('root');
+    const kept = await this.#kept('root');
     if (kept !== undefined) return TrustedMetadata.fromKeptRoot(kept, context);
     const bytes = await server.download('root.json', MAX_METADATA_BYTES);
     if (bytes === undefined) return undefined;
@@ -263,8 +280,10 @@ class Updater {
     return { bytes, kept };
   }
 
-  #kept(role: RoleName): Promise<Buffer | undefined> {
-    return this.#collection.local.cache.read(role);
+  async #kept(role: RoleName): Promise<Buffer | undefined> {
+    const kept = await this.#collection.local.cache.read(role);
+    if (!this.#seen.has(role)) this.#seen.set(role, kept);
+    return kept;
   }
 
   /**
