@@ -62,7 +62,7 @@ export async function openCollection(invocation: Invocation): Promise<OpenCollec
   const http = new HttpClient(tls, signal, undefined, (to) => proxyFor(to, env));
   const { gun } = opened.local;
   const credentials = async () =>
-    (await configuredCredentials(gun, env)) ?? (await (await session.person()).login(url.host));
+    (await configuredCredentials(gun, url, env)) ?? (await (await session.person()).login(url.host));
   const server = new TrustServer({ url, gun, http, credentials });
   const { pinning, maxExpiryDays } = opened.config;
   const collection = { local: opened.local, server, pinning, maxExpiryDays, now: new Date() };

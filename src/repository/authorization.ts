@@ -3,6 +3,7 @@ import { SignetError } from '../errors.ts';
 import { type JsonSubject, parseJson } from '../tuf/json.ts';
 import { asObject, JsonReader } from '../tuf/json-reader.ts';
 import type { HttpClient } from './http.ts';
+import { isLoopback } from './proxy.ts';
 
 export interface Credentials {
   readonly username: string;
@@ -50,7 +51,8 @@ export class Authorizer {
    *
    * @param header `WWW-Authenticate` of the answer with status 401.
    * @returns The value of `Authorization` to try next; undefined if there is none left
-   * @throws {SignetError} UNAVAILABLE, METADATA_REJECTED for an answer that is no token, CANCELLED
+   * @throws {SignetError} UNAUTHENTICATED where a password would be sent without TLS, UNAVAILABLE, METADATA_REJECTED for an
+   *   answer that is no token, CANCELLED
    */
   async answer(header: string | undefined, actions: Actions, server: URL): Promise<string | undefined> {
     const challenges = parseChallenges(header ?? '');
@@ -61,6 +63,8 @@ export class Authorizer {
       if (token !== undefined) return this.#keep(actions, `Bearer ${token}`);
     }
     if (challenges.length === 0) return undefined;
+    // Whoever can change its answers names the token server too.
+    requirePrivate(server);
     this.#asked ??= this.#credentials();
     const credentials = await this.#asked;
     if (credentials === undefined) return undefined;
@@ -88,6 +92,7 @@ export class Authorizer {
     if (server.protocol === 'https:' && url.protocol !== 'https:') {
       throw new SignetError('METADATA_REJECTED', `${server.origin} sends credentials to a token server without TLS`);
     }
+    if (credentials !== undefined) requirePrivate(url);
     const service = parameters.get('service');
     if (service !== undefined) url.searchParams.set('service', service);
     url.searchParams.set('scope', parameters.get('scope') ?? `repository:${this.#gun}:${actions}`);
@@ -104,6 +109,14 @@ export class Authorizer {
     }
     return tokenOf(body);
   }
+}
+
+/** @throws {SignetError} UNAUTHENTICATED if others on the network could read a password */
+function requirePrivate(url: URL): void {
+  if (url.protocol === 'https:' || isLoopback(url)) return;
+  throw new SignetError('UNAUTHENTICATED', `${url.origin} wants a password, and none is sent without TLS`, {
+    hint: 'name a server by https://',
+  });
 }
 
 function basic({ username, password }: Credentials): string {

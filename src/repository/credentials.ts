@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SignetError } from '../errors.ts';
 import type { Credentials } from './authorization.ts';
+import { DOCKER_VARIABLE } from './server-choice.ts';
 
 /** Docker's name for Docker Hub in its configuration. */
 const HUB = 'https://index.docker.io/v1/';
@@ -11,16 +12,36 @@ const HELPER_NAME = /^[\w.-]{1,64}$/;
 const MAX_HELPER_BYTES = 64 * 1024;
 const HELPER_MS = 30_000;
 
+/** The trust server that Docker asks about Docker Hub. */
+const HUB_SERVER = 'notary.docker.io';
+
 /**
+ * What `docker login` knows is for the registry: only the trust server that Docker itself would ask is told.
+ *
+ * @param server The trust server.
  * @returns Undefined if nobody said
  * @throws {SignetError} CONFIGURATION for a NOTARY_AUTH that is not base64 of `user:password`
  */
-export async function configuredCredentials(gun: string, env: NodeJS.ProcessEnv): Promise<Credentials | undefined> {
+export async function configuredCredentials(
+  gun: string,
+  server: URL,
+  env: NodeJS.ProcessEnv,
+): Promise<Credentials | undefined> {
   const variable = env['NOTARY_AUTH'];
-  if (!variable) return await dockersCredentials(gun, env);
+  if (!variable) return isDockersServer(gun, server, env) ? await dockersCredentials(gun, env) : undefined;
   const credentials = decoded(variable);
   if (credentials !== undefined) return credentials;
   throw new SignetError('CONFIGURATION', 'NOTARY_AUTH is not base64 of user:password');
+}
+
+/** The server that Docker's variable names, else the one at the registry's host and port. By TLS only. */
+function isDockersServer(gun: string, server: URL, env: NodeJS.ProcessEnv): boolean {
+  if (server.protocol !== 'https:') return false;
+  const [host = ''] = gun.split('/');
+  const registry = `https://${host === 'docker.io' ? HUB_SERVER : host}`;
+  return [env[DOCKER_VARIABLE] ?? '', registry].some(
+    (text) => URL.canParse(text) && new URL(text).origin === server.origin,
+  );
 }
 
 function decoded(base64: string): Credentials | undefined {

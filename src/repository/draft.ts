@@ -217,7 +217,15 @@ export class Draft {
     for (const change of changes) {
       if (change.type !== 'witness' || !isDelegation(change.role)) continue;
       const refused = this.#base.refused.get(change.role);
-      if (refused !== undefined) roles.set(change.role, parseTargets(refused.bytes, change.role).signed);
+      if (refused === undefined) continue;
+      const { bytes, reason } = refused;
+      if (bytes === undefined) {
+        throw new SignetError('METADATA_REJECTED', `${change.role} cannot be signed anew: ${reason.message}`, {
+          hint: 'the server does not show what was published last: have its keepers look, or remove the delegation',
+          cause: reason,
+        });
+      }
+      roles.set(change.role, parseTargets(bytes, change.role).signed);
     }
     return roles;
   }
@@ -227,7 +235,7 @@ export class Draft {
     const refused = isDelegation(role) ? this.#base.refused.get(role) : undefined;
     if (refused === undefined || changes.some((change) => change.type === 'witness' && change.role === role)) return;
     throw new SignetError('METADATA_REJECTED', `${role} cannot be changed: ${refused.reason.message}`, {
-      hint: `look at what it publishes, and sign it anew with signet witness GUN ${role}`,
+      ...(refused.bytes && { hint: `look at what it publishes, and sign it anew with signet witness GUN ${role}` }),
       cause: refused.reason,
     });
   }

@@ -6,6 +6,8 @@ import { SignetError } from '../errors.ts';
 const MAX_LENGTH = 255;
 /** Of a URL that notary-server would take for one of its own, and what it takes for a pattern. */
 const ROUTE = '_trust';
+/** Folders of a collection, beside which those of longer names are kept. */
+const FOLDERS: ReadonlySet<string> = new Set(['metadata', 'changelist']);
 
 /**
  * Checks a name before it becomes a path: Notary's own client does not, and writes outside its trust directory.
@@ -28,7 +30,10 @@ function problemOf(gun: string): string | undefined {
   const segments = gun.split('/');
   if (segments.includes('')) return 'it has an empty part';
   if (segments.some((segment) => segment === '.' || segment === '..')) return 'it leaves the trust directory';
-  return segments.includes(ROUTE) ? `it has a part ${ROUTE}` : undefined;
+  if (segments.includes(ROUTE)) return `it has a part ${ROUTE}`;
+  const folder = segments.slice(1).find((segment) => FOLDERS.has(segment.toLowerCase()));
+  if (folder !== undefined) return `its part ${folder} is the name of a folder that a collection has`;
+  return undefined;
 }
 
 /** `<trust>/tuf/<gun>`. @param gun Checked. */

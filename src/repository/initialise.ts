@@ -29,7 +29,7 @@ export interface Initialised {
 
 /**
  * Makes a collection: keys, a root that names them, empty targets; and publishes it if that is asked for. If anything
- * fails, the keys that were made for it go, and nothing else has changed.
+ * fails, the keys that were made for it go, and nothing else has changed; except if the server may have taken it.
  *
  * @param announce Called as soon as the root key is known, before the other keys are made.
  * @throws {SignetError} INVALID_ARGUMENT if the collection exists here or on the server, and what the server, the keys and
@@ -70,7 +70,9 @@ export async function initialise(
     if (options.publish) await publish(collection, keys, true);
     return { root, targets, snapshot };
   } catch (error) {
-    if (isWritten && !(await isUnknownToServer(collection))) {
+    if (collection.server.mayHaveTaken) {
+      const made = keys.made.map(({ role, key_id }) => `${role} ${key_id}`).join(', ');
+      local.warn(`nobody knows whether the server took it: what was made is kept, keys included: ${made}`);
       throw withHint(error, `nobody knows whether the server took it: try signet publish ${local.gun}`);
     }
     if (isWritten) await local.cache.removeAll();
@@ -106,14 +108,6 @@ async function firstFiles(
   if (!withSnapshot) return files;
   const snapshot = nextSnapshot(undefined, { files }, now);
   return files.set('snapshot', await file(snapshot, [baseAuthority(root, 'snapshot')]));
-}
-
-/** Whether it is certain that a publication came to nothing. */
-async function isUnknownToServer({ server }: Collection): Promise<boolean> {
-  return await server.download('root.json', MAX_METADATA_BYTES).then(
-    (bytes) => bytes === undefined,
-    () => false,
-  );
 }
 
 function withHint(error: unknown, hint: string): unknown {

@@ -45,8 +45,14 @@ function variable(env: NodeJS.ProcessEnv, name: string): string {
 function isDirect(url: URL, noProxy: string): boolean {
   const host = hostOf(url).toLowerCase();
   const port = portOf(url, url.protocol === 'https:' ? 443 : 80);
-  if (host === 'localhost' || isIn(LOOPBACK, host)) return true;
+  if (isLoopback(url)) return true;
   return noProxy.split(',').some((entry) => covers(entry.trim().toLowerCase(), host, port));
+}
+
+/** Whether a request stays on this machine. */
+export function isLoopback(url: URL): boolean {
+  const host = hostOf(url).toLowerCase();
+  return host === 'localhost' || isIn(LOOPBACK, host);
 }
 
 /** `*`, an address or a range of them, or a domain; `.domain` and `*.domain` are what is below it only. */

@@ -104,9 +104,13 @@ export function isOnToken({ backend }: AgentKey): boolean {
   return backend === 'pkcs11' || backend === 'yubikey';
 }
 
-function requireHome(info: AgentKey, { requireHardware }: RootKeyChoice): AgentKey {
+/** @throws {SignetError} TOKEN_NOT_PRESENT for a key that is not on a token, where one must be */
+export function requireHome(info: AgentKey, { requireHardware }: Pick<RootKeyChoice, 'requireHardware'>): AgentKey {
   if (!requireHardware || isOnToken(info)) return info;
-  throw new SignetError('TOKEN_NOT_PRESENT', `root key ${info.key_id} is in ${info.location}, which is no token`);
+  throw new SignetError(
+    'TOKEN_NOT_PRESENT',
+    `${info.role} key ${info.key_id} is in ${info.location}, which is no token`,
+  );
 }
 
 function requireUsable(key: TufKey, gun: string): TufKey {

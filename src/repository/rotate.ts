@@ -1,16 +1,17 @@
 /** Replacing the keys of one of a collection's four roles. */
-import { type KeyId, keyIdOf } from '../crypto/key-id.ts';
+import type { KeyId } from '../crypto/key-id.ts';
 import { SignetError } from '../errors.ts';
 import type { AgentKey, GenerateKeyRequest } from '../rpc/messages.ts';
+import type { TargetsByRole } from '../tuf/lookup.ts';
 import { MAX_METADATA_BYTES, parseRoot } from '../tuf/metadata.ts';
-import type { BaseRole, RoleName } from '../tuf/roles.ts';
+import { BASE_ROLES, type BaseRole, type RoleName } from '../tuf/roles.ts';
 import { baseAuthority, type Root } from '../tuf/root.ts';
 import { formerRootKeys, replaceRoleKeys } from '../tuf/root-edit.ts';
-import { canonicalKeyId, type TufKey } from '../tuf/tuf-key.ts';
+import { canonicalKeyId, type TufKey, tufKeyId } from '../tuf/tuf-key.ts';
 import type { Collection } from './collection.ts';
 import { Draft, publishedBase } from './draft.ts';
 import { draftOptions, settle } from './publish.ts';
-import { certificateFor, makeRootKey } from './root-key.ts';
+import { certificateFor, makeRootKey, requireHome } from './root-key.ts';
 import type { SigningKey, SigningKeys } from './signing-keys.ts';
 import { requireUpdate } from './update.ts';
 
@@ -48,7 +49,7 @@ export function checkRotation({ role, serverManaged, keyIds }: RotateOptions): v
 
 /**
  * Rotates and publishes at once; what is staged stays staged. Private keys that the rotation replaces are removed only
- * after the server has taken it; if it has not, the new ones that were made for it go.
+ * after the server has taken it; the new ones that were made for it only if the server certainly has not.
  *
  * @throws {SignetError} INVALID_ARGUMENT, KEY_NOT_FOUND without the present root key, METADATA_REJECTED, UNAVAILABLE, and
  *   what signing throws
@@ -61,9 +62,10 @@ export async function rotate(collection: Collection, keys: SigningKeys, options:
   const before = update.trusted.root.signed;
   const next = await nextKeys(collection, keys, options);
   let files: ReadonlyMap<RoleName, Uint8Array> = new Map();
+  let root: Root;
   try {
     const draft = new Draft(publishedBase(update), draftOptions(collection, keys));
-    const root = replaceRoleKeys(before, { [options.role]: next.published }, collection.now);
+    root = replaceRoleKeys(before, { [options.role]: next.published }, collection.now);
     await draft.replaceRoot(root, await formerKeys(collection, before, options));
     if (options.role === 'targets') await draft.signRole('targets');
     await draft.renew();
@@ -75,12 +77,16 @@ export async function rotate(collection: Collection, keys: SigningKeys, options:
     }
   } catch (error) {
     // A key that the server may have heard of is not thrown away.
-    if (await isRefused(collection, files)) await keys.removeMade(local.warn);
-    else if (keys.made.length > 0) local.warn('nobody knows whether the server took the new key: both keys are kept');
+    if (!collection.server.mayHaveTaken) await keys.removeMade(local.warn);
+    else if (keys.made.length > 0) local.warn(bothKept(keys.made, baseAuthority(before, options.role).keys));
     throw error;
   }
   await settle(collection, files);
-  return { keys: next.own, removed: await removeReplaced(collection, before, next.published, options.role, keys) };
+  if (options.role === 'root') return { keys: next.own, removed: [] };
+  const replaced = baseAuthority(before, options.role).keys.map(canonicalKeyId);
+  const used = usedKeys(root, update.trusted.targetsByRole());
+  const unused = replaced.filter((keyId) => !used.has(keyId));
+  return { keys: next.own, removed: await removeReplaced(collection, unused, options.role, keys) };
 }
 
 interface NextKeys {
@@ -99,7 +105,7 @@ async function nextKeys(
     return { own: [], published: [await server.newKey(role)] };
   }
   try {
-    const own = keyIds.length > 0 ? await existing(keyIds, keys) : [await make(local.gun, keys, options)];
+    const own = keyIds.length > 0 ? await existing(options, keys) : [await make(local.gun, keys, options)];
     const published: TufKey[] = [];
     for (const key of own) {
       published.push(role === 'root' ? await certificateFor(local.gun, key, keys, now) : key.publicKey);
@@ -121,22 +127,25 @@ async function make(gun: string, keys: SigningKeys, options: RotateOptions): Pro
   });
 }
 
-async function existing(keyIds: readonly KeyId[], keys: SigningKeys): Promise<SigningKey[]> {
+async function existing(options: RotateOptions, keys: SigningKeys): Promise<SigningKey[]> {
   const found: SigningKey[] = [];
-  for (const keyId of keyIds) {
+  for (const keyId of options.keyIds) {
     const info = await keys.find(keyId);
     if (info === undefined) {
       throw new SignetError('KEY_NOT_FOUND', `no key ${keyId}`, { hint: 'import it first: signet key import' });
     }
-    found.push(await keys.open(info));
+    found.push(await keys.open(requireHome(info, options)));
   }
   return found;
 }
 
-/** Root keys of the versions before, for clients that have not seen the last rotations. */
+/**
+ * Root keys of the versions before, for clients that have not seen the last rotations. The versions are only the server's
+ * word: of their keys, only those sign that the trusted root still lists.
+ */
 async function formerKeys(
   { server }: Collection,
-  { version }: Root,
+  { version, keys }: Root,
   { role, legacy }: RotateOptions,
 ): Promise<TufKey[]> {
   if (role !== 'root' || legacy === 0) return [];
@@ -146,33 +155,33 @@ async function formerKeys(
     const bytes = await server.download(`${number}.root.json`, MAX_METADATA_BYTES);
     if (bytes !== undefined) former.push(parseRoot(bytes).signed);
   }
-  return formerRootKeys(former);
+  return formerRootKeys(former).filter((key) => keys.has(tufKeyId(key)));
 }
 
-/** Whether it is certain that the server does not have the new root. */
-async function isRefused({ server }: Collection, files: ReadonlyMap<RoleName, Uint8Array>): Promise<boolean> {
-  const root = files.get('root');
-  if (root === undefined) return true;
-  return await server.download('root.json', MAX_METADATA_BYTES).then(
-    (bytes) => bytes !== undefined && Buffer.compare(bytes, root) !== 0,
-    () => false,
-  );
+function bothKept(made: readonly AgentKey[], former: readonly TufKey[]): string {
+  const newIds = made.map(({ key_id }) => key_id).join(', ');
+  const formerIds = former.map(canonicalKeyId).join(', ');
+  return `nobody knows whether the server took the new key: both keys are kept, the new ${newIds} and the former ${formerIds}`;
+}
+
+/** Canonical IDs of the keys that a root's roles or any delegation name. */
+function usedKeys(root: Root, roles: TargetsByRole): ReadonlySet<KeyId> {
+  const ofRoles = BASE_ROLES.flatMap((role) => baseAuthority(root, role).keys);
+  const ofDelegations = [...roles.values()].flatMap(({ delegations }) => [...delegations.keys.values()]);
+  return new Set([...ofRoles, ...ofDelegations].map(canonicalKeyId));
 }
 
 /** Former root keys stay: old clients may need what they sign. A key that other collections have stays too. */
 async function removeReplaced(
   { local }: Collection,
-  before: Root,
-  published: readonly TufKey[],
+  replaced: readonly KeyId[],
   role: BaseRole,
   keys: SigningKeys,
 ): Promise<readonly AgentKey[]> {
-  if (role === 'root') return [];
-  const kept = new Set(published.map(keyIdOf));
   const removed: AgentKey[] = [];
-  for (const keyId of baseAuthority(before, role).keys.map(canonicalKeyId)) {
+  for (const keyId of replaced) {
     try {
-      const info = kept.has(keyId) ? undefined : await keys.find(keyId);
+      const info = await keys.find(keyId);
       if (info?.role === role && info.gun === local.gun && (await keys.remove(keyId))) removed.push(info);
     } catch (error) {
       local.warn(`the former ${role} key ${keyId} is still there: ${(error as Error).message}`);

@@ -23,7 +23,7 @@ export interface ServerChoice {
 }
 
 /** Docker's variable for the server. */
-const DOCKER_VARIABLE = 'DOCKER_CONTENT_TRUST_SERVER';
+export const DOCKER_VARIABLE = 'DOCKER_CONTENT_TRUST_SERVER';
 
 /**
  * @throws {SignetError} CONFIGURATION if no server is named, its URL is none, or a file cannot be read; INVALID_ARGUMENT for a

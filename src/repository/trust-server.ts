@@ -33,6 +33,7 @@ export class TrustServer {
   readonly #options: TrustServerOptions;
   readonly #authorizer: Authorizer;
   readonly #base: URL;
+  #mayHaveTaken = false;
 
   constructor(options: TrustServerOptions) {
     const { url, gun, http, credentials } = options;
@@ -44,6 +45,14 @@ export class TrustServer {
 
   get url(): URL {
     return this.#options.url;
+  }
+
+  /**
+   * Whether the last upload that was sent may have been taken: anything but an answer with a status of 4xx leaves that
+   * open, as what comes between us and the server may give up before the server does.
+   */
+  get mayHaveTaken(): boolean {
+    return this.#mayHaveTaken;
   }
 
   /**
@@ -97,11 +106,14 @@ export class TrustServer {
     content: { readonly headers?: Readonly<Record<string, string>>; readonly body?: Uint8Array } = {},
   ): Promise<HttpResponse> {
     const url = new URL(path, this.#base);
+    const isUpload = method === 'POST' && content.body !== undefined;
     let authorization = this.#authorizer.header(actions);
     // Anonymous, with a token for nobody, with credentials.
     for (let attempt = 0; ; attempt++) {
       const headers = { ...content.headers, ...(authorization !== undefined && { authorization }) };
+      if (isUpload) this.#mayHaveTaken = true;
       const response = await this.#options.http.send({ ...content, method, url, headers, maxBytes });
+      if (isUpload && response.status >= 400 && response.status < 500) this.#mayHaveTaken = false;
       if (response.status !== 401 || attempt === 2) return response;
       const challenge = response.headers['www-authenticate'];
       authorization = await this.#authorizer.answer(challenge, actions, this.#base);

@@ -13,15 +13,16 @@ import {
   type ReceivedMetadata,
 } from '../tuf/metadata.ts';
 import { expiresSoon } from '../tuf/next-version.ts';
-import type { DelegationName, RoleName, TargetsRole } from '../tuf/roles.ts';
+import { type DelegationName, isDelegation, type RoleName, type TargetsRole } from '../tuf/roles.ts';
 import { lowVersion } from '../tuf/root-trust.ts';
 import { TrustedMetadata, type UpdateBounds } from '../tuf/trusted-metadata.ts';
 import { verifySignatures } from '../tuf/verify.ts';
 import type { Collection } from './collection.ts';
 
-/** A delegation that was downloaded as the snapshot names it, and not believed. */
+/** A delegation that the snapshot names, and that was not believed. */
 export interface RefusedDelegation {
-  readonly bytes: Uint8Array;
+  /** The file that the snapshot names, no older than the kept one; undefined if the server does not have that. */
+  readonly bytes: Uint8Array | undefined;
   readonly reason: SignetError;
 }
 
@@ -60,12 +61,18 @@ export async function updateCollection(
 ): Promise<Update | undefined> {
   const updater = new Updater(collection, options);
   const update = await updater.run();
-  if (update === undefined) return undefined;
-  announceExpiry(collection, update.trusted);
-  if (updater.hasNews) {
-    await using _ = held ? undefined : await collection.local.lock();
-    await updater.keep();
+  if (update !== undefined && updater.hasNews && !held) {
+    await using _ = await collection.local.lock();
+    // Another program may have kept something newer meanwhile, over which nothing older must be written.
+    if (!(await updater.isCurrent())) return await updateCollection(collection, options, true);
+    return await finish(collection, updater, update);
   }
+  return update && (await finish(collection, updater, update));
+}
+
+async function finish(collection: Collection, updater: Updater, update: Update): Promise<Update> {
+  announceExpiry(collection, update.trusted);
+  if (updater.hasNews) await updater.keep();
   return update;
 }
 
@@ -83,6 +90,11 @@ export function unknownCollection({ server, local }: Collection): SignetError {
   });
 }
 
+interface FoundFile {
+  readonly bytes: Uint8Array;
+  readonly kept: Uint8Array | undefined;
+}
+
 class Updater {
   readonly #collection: Collection;
   readonly #options: UpdateOptions;
@@ -90,6 +102,8 @@ class Updater {
   readonly #news = new Map<RoleName, Uint8Array>();
   readonly #refused = new Map<DelegationName, RefusedDelegation>();
   readonly #expired = new Set<RoleName>();
+  /** What was kept when it was first looked at. */
+  readonly #seen = new Map<RoleName, Buffer | undefined>();
   #isFresh = true;
 
   constructor(collection: Collection, options: UpdateOptions) {
@@ -99,6 +113,15 @@ class Updater {
 
   get hasNews(): boolean {
     return this.#news.size > 0;
+  }
+
+  /** Whether what is kept is still what this update was checked against. */
+  async isCurrent(): Promise<boolean> {
+    for (const [role, seen] of this.#seen) {
+      const kept = await this.#collection.local.cache.read(role);
+      if (kept === undefined ? seen !== undefined : seen?.equals(kept) !== true) return false;
+    }
+    return true;
   }
 
   async keep(): Promise<void> {
@@ -125,7 +148,7 @@ class Updater {
     const { local, server, pinning, now } = this.#collection;
     const onExpired = this.#options.mayHaveExpired && { onExpired: (role: RoleName) => this.#expired.add(role) };
     const context = { gun: local.gun, now, ...onExpired };
-    const kept = await local.cache.read('root');
+    const kept = await this.#kept('root');
     if (kept !== undefined) return TrustedMetadata.fromKeptRoot(kept, context);
     const bytes = await server.download('root.json', MAX_METADATA_BYTES);
     if (bytes === undefined) return undefined;
@@ -210,15 +233,19 @@ class Updater {
   }
 
   async #targets(role: TargetsRole, trusted: TrustedMetadata): Promise<void> {
-    const { bytes, kept } = await this.#file(role, trusted);
-    const parse = (old: Uint8Array) => parseTargets(old, role);
+    let file: FoundFile | undefined;
     try {
+      file = await this.#file(role, trusted);
+      const { bytes, kept } = file;
+      const parse = (old: Uint8Array) => parseTargets(old, role);
       trusted.updateTargets(role, bytes, this.#bounds(kept, bytes, parse, role, trusted));
+      this.#learn(role, bytes, kept);
     } catch (error) {
-      if (role !== 'targets' && error instanceof SignetError) this.#refused.set(role, { bytes, reason: error });
+      if (isDelegation(role) && error instanceof SignetError && error.code === 'METADATA_REJECTED') {
+        this.#refused.set(role, refusal(role, file, trusted, error));
+      }
       throw error;
     }
-    this.#learn(role, bytes, kept);
   }
 
   /** Pre-order. One that cannot be believed delegates nothing, and the others go on. */
@@ -236,10 +263,7 @@ class Updater {
   }
 
   /** The file that trusted metadata names: the kept one if it still is that, else from the server by its checksum. */
-  async #file(
-    role: Exclude<RoleName, 'timestamp' | 'root'>,
-    trusted: TrustedMetadata,
-  ): Promise<{ readonly bytes: Uint8Array; readonly kept: Uint8Array | undefined }> {
+  async #file(role: Exclude<RoleName, 'timestamp' | 'root'>, trusted: TrustedMetadata): Promise<FoundFile> {
     const meta = trusted.fileMeta(role);
     const kept = await this.#kept(role);
     for (const known of [this.#options.files?.get(role), kept]) {
@@ -256,8 +280,10 @@ class Updater {
     return { bytes, kept };
   }
 
-  #kept(role: RoleName): Promise<Buffer | undefined> {
-    return this.#collection.local.cache.read(role);
+  async #kept(role: RoleName): Promise<Buffer | undefined> {
+    const kept = await this.#collection.local.cache.read(role);
+    if (!this.#seen.has(role)) this.#seen.set(role, kept);
+    return kept;
   }
 
   /**
@@ -284,6 +310,33 @@ class Updater {
   #learn(role: RoleName, bytes: Uint8Array, kept: Uint8Array | undefined): void {
     if (kept === undefined || Buffer.compare(kept, bytes) !== 0) this.#news.set(role, bytes);
     else this.#news.delete(role);
+  }
+}
+
+/**
+ * What a publisher may sign anew: only what the trusted snapshot vouches for, and no version before the kept one,
+ * whoever signed that.
+ */
+function refusal(
+  role: DelegationName,
+  file: FoundFile | undefined,
+  trusted: TrustedMetadata,
+  reason: SignetError,
+): RefusedDelegation {
+  if (file === undefined || !isFile(file.bytes, trusted.fileMeta(role))) return { bytes: undefined, reason };
+  const version = versionOf(role, file.bytes);
+  const former = file.kept === undefined ? 0 : (versionOf(role, file.kept) ?? 0);
+  if (version === undefined) return { bytes: undefined, reason };
+  if (version < former) return { bytes: undefined, reason: lowVersion(version, former) };
+  return { bytes: file.bytes, reason };
+}
+
+/** @returns Undefined if it is no metadata of the role. */
+function versionOf(role: DelegationName, bytes: Uint8Array): number | undefined {
+  try {
+    return parseTargets(bytes, role).signed.version;
+  } catch {
+    return undefined;
   }
 }
 

@@ -42,11 +42,11 @@ describe('a rotation', () => {
     'of %s that the server refuses leaves the keys as they were',
     async (role) => {
       const before = await keyFiles();
-      failPosts({ status: 500 });
+      failPosts({ status: 400 });
       const { ending, stderr } = await through('key', 'rotate', GUN, role, '--yes');
       expect({ ending, stderr }).toEqual({
-        ending: 5,
-        stderr: expect.stringContaining('unable to reach trust server at this time: 500.'),
+        ending: 6,
+        stderr: expect.stringContaining('trust server rejected operation (status 400)'),
       });
       expect(await keyFiles()).toEqual(before);
       proxy.fate = () => 'pass';
@@ -113,8 +113,8 @@ describe('a publication', () => {
 describe('a first publication', () => {
   it('that is refused leaves nothing behind', async () => {
     const before = await keyFiles();
-    failPosts({ status: 500 });
-    expect(await through('init', '-p', 'example.com/refused')).toMatchObject({ ending: 5 });
+    failPosts({ status: 400 });
+    expect(await through('init', '-p', 'example.com/refused')).toMatchObject({ ending: 6 });
     expect(await keyFiles()).toEqual(before);
     proxy.fate = () => 'pass';
     expect(await through('init', '-p', 'example.com/refused')).toMatchObject({ ending: 0 });

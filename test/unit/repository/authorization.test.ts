@@ -1,8 +1,10 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Credentials, parseChallenges } from '../../../src/repository/authorization.ts';
+import type { SignetError } from '../../../src/errors.ts';
+import { Authorizer, type Credentials, parseChallenges } from '../../../src/repository/authorization.ts';
 import { configuredCredentials } from '../../../src/repository/credentials.ts';
+import { HttpClient } from '../../../src/repository/http.ts';
 import { Resources } from '../../support/resources.ts';
 import { temporaryDirectory } from '../../support/temp.ts';
 import { TestTrustServer, testClient } from '../../support/trust-server.ts';
@@ -136,7 +138,40 @@ describe('challenges', () => {
   });
 });
 
+describe('a server without TLS', () => {
+  const plain = new URL('http://trust.example.com');
+  const answer = async (header: string, from: URL) => {
+    using http = new HttpClient({}, new AbortController().signal);
+    let isAsked = false;
+    const authorizer = new Authorizer(http, GUN, async () => {
+      isAsked = true;
+      return ALICE;
+    });
+    try {
+      return await authorizer.answer(header, 'push,pull', from);
+    } catch (error) {
+      return { code: (error as SignetError).code, message: (error as SignetError).message, isAsked };
+    }
+  };
+  const refusal = {
+    code: 'UNAUTHENTICATED',
+    message: `${plain.origin} wants a password, and none is sent without TLS`,
+  };
+
+  it.each(['Basic realm="x"', 'Bearer realm="https://tokens.example.com/token"'])(
+    'gets no password, which is not even asked for: %s',
+    async (header) => {
+      expect(await answer(header, plain)).toEqual({ ...refusal, isAsked: false });
+    },
+  );
+
+  it('gets none as a token server of one on this machine', async () => {
+    expect(await answer(`Bearer realm="${plain.origin}/token"`, server.url)).toEqual({ ...refusal, isAsked: true });
+  });
+});
+
 describe('credentials', () => {
+  const registry = new URL('https://registry.example.com');
   const env = (more: NodeJS.ProcessEnv = {}) => ({ HOME: directory, PATH: process.env['PATH'], ...more });
   const dockersConfig = async (config: unknown) => {
     await mkdir(join(directory, '.docker'), { recursive: true });
@@ -145,16 +180,16 @@ describe('credentials', () => {
 
   it('come from NOTARY_AUTH', async () => {
     const NOTARY_AUTH = BASIC.slice('Basic '.length);
-    expect(await configuredCredentials(GUN, env({ NOTARY_AUTH }))).toEqual(ALICE);
-    await expect(configuredCredentials(GUN, env({ NOTARY_AUTH: 'x' }))).rejects.toMatchObject({
+    expect(await configuredCredentials(GUN, registry, env({ NOTARY_AUTH }))).toEqual(ALICE);
+    await expect(configuredCredentials(GUN, registry, env({ NOTARY_AUTH: 'x' }))).rejects.toMatchObject({
       code: 'CONFIGURATION',
     });
   });
 
   it('are those of docker login for the registry', async () => {
     await dockersConfig({ auths: { 'registry.example.com': { auth: BASIC.slice(6) }, other: { auth: 'eDp5' } } });
-    expect(await configuredCredentials(GUN, env())).toEqual(ALICE);
-    expect(await configuredCredentials('elsewhere/app', env())).toBeUndefined();
+    expect(await configuredCredentials(GUN, registry, env())).toEqual(ALICE);
+    expect(await configuredCredentials('elsewhere/app', new URL('https://elsewhere'), env())).toBeUndefined();
   });
 
   it("are asked from Docker's helper for the registry", async () => {
@@ -163,11 +198,31 @@ describe('credentials', () => {
     await writeFile(helper, `${script}echo '{"Username":"alice","Secret":"pass:word"}'\n`, { mode: 0o700 });
     await dockersConfig({ credsStore: 'test' });
     const PATH = `${directory}:${process.env['PATH'] ?? ''}`;
-    expect(await configuredCredentials(GUN, env({ PATH }))).toEqual(ALICE);
-    expect(await configuredCredentials('elsewhere/app', env({ PATH }))).toBeUndefined();
+    expect(await configuredCredentials(GUN, registry, env({ PATH }))).toEqual(ALICE);
+    expect(await configuredCredentials('elsewhere/app', new URL('https://elsewhere'), env({ PATH }))).toBeUndefined();
+  });
+
+  it.each([
+    ['https://registry.example.com:443', {}, ALICE],
+    ['https://trust.example.com', { DOCKER_CONTENT_TRUST_SERVER: 'https://trust.example.com/' }, ALICE],
+    ['https://trust.example.com', {}, undefined],
+    ['https://registry.example.com:4443', {}, undefined],
+    ['http://registry.example.com', {}, undefined],
+    ['http://trust.example.com', { DOCKER_CONTENT_TRUST_SERVER: 'http://trust.example.com' }, undefined],
+    ['https://trust.example.com', { DOCKER_CONTENT_TRUST_SERVER: 'https://other.example.com' }, undefined],
+  ])('of docker login for the server %s with %j: %j', async (url, more, expected) => {
+    await dockersConfig({ auths: { 'registry.example.com': { auth: BASIC.slice(6) } } });
+    expect(await configuredCredentials(GUN, new URL(url), env(more))).toEqual(expected);
+  });
+
+  it('of Docker Hub are for its trust server', async () => {
+    await dockersConfig({ auths: { 'https://index.docker.io/v1/': { auth: BASIC.slice(6) } } });
+    const ask = (url: string) => configuredCredentials('docker.io/library/app', new URL(url), env());
+    expect(await ask('https://notary.docker.io')).toEqual(ALICE);
+    expect(await ask('https://docker.io')).toBeUndefined();
   });
 
   it('are none where nothing is configured', async () => {
-    expect(await configuredCredentials(GUN, env())).toBeUndefined();
+    expect(await configuredCredentials(GUN, registry, env())).toBeUndefined();
   });
 });

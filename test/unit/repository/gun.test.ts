@@ -4,9 +4,12 @@ import { describe, expect, it } from 'vitest';
 import { checkGun, collectionDirectory, gunPath } from '../../../src/repository/gun.ts';
 
 describe('the name of a collection', () => {
-  it.each(['docker.io/library/alpine', 'localhost:5000/team/App', 'a', 'ünïcode/ß'])('may be %s', (gun) => {
-    expect(checkGun(gun)).toBe(gun);
-  });
+  it.each(['docker.io/library/alpine', 'localhost:5000/team/App', 'a', 'metadata', 'changelist/app', 'ünïcode/ß'])(
+    'may be %s',
+    (gun) => {
+      expect(checkGun(gun)).toBe(gun);
+    },
+  );
 
   it.each([
     ['', 'it is empty'],
@@ -21,6 +24,9 @@ describe('the name of a collection', () => {
     ['a\u0000b', 'it has a character that no server takes'],
     ['a\ud800', 'it has a character that no server takes'],
     ['a/_trust/tuf', 'it has a part _trust'],
+    ['a/metadata', 'its part metadata is the name of a folder that a collection has'],
+    ['a/changelist/b', 'its part changelist is the name of a folder that a collection has'],
+    ['a/Metadata', 'its part Metadata is the name of a folder that a collection has'],
     ['a'.repeat(256), 'it has more than 255 characters'],
   ])('is not %j', (gun, problem) => {
     expect(() => checkGun(gun)).toThrow(new RegExp(`is not the name of a collection: ${problem}$`));

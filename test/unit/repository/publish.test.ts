@@ -8,14 +8,18 @@ import { rotate } from '../../../src/repository/rotate.ts';
 import { type KeyAgent, SigningKeys } from '../../../src/repository/signing-keys.ts';
 import type { Change } from '../../../src/tuf/change.ts';
 import { fileMetaOf } from '../../../src/tuf/file-meta.ts';
+import { authorityFor } from '../../../src/tuf/lookup.ts';
 import { DEFAULT_MAX_EXPIRY_DAYS } from '../../../src/tuf/max-expiry.ts';
 import { parseRoot, parseSnapshot, parseTargets } from '../../../src/tuf/metadata.ts';
-import { newTargets, nextTimestamp } from '../../../src/tuf/next-version.ts';
+import { newTargets, nextSnapshot, nextTimestamp, nextVersion } from '../../../src/tuf/next-version.ts';
 import { baseAuthority } from '../../../src/tuf/root.ts';
+import type { Targets } from '../../../src/tuf/targets.ts';
+import { type TufKey, tufKeyId } from '../../../src/tuf/tuf-key.ts';
 import { Resources } from '../../support/resources.ts';
 import { temporaryDirectory } from '../../support/temp.ts';
 import { TestTrustServer, testClient } from '../../support/trust-server.ts';
 import { fileOf, type TestCollection, testCollection } from '../../support/tuf-collection.ts';
+import { Uploads } from '../../support/uploads.ts';
 
 const GUN = 'example.com/app';
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -27,10 +31,7 @@ let resources: Resources;
 let server: TestTrustServer;
 let directory: string;
 let published: TestCollection;
-/** Roles of each upload that was taken. */
-let uploads: string[][];
-/** What the server does with the next uploads, one after the other. */
-let answers: (number | 'forget')[];
+let uploads: Uploads;
 
 beforeEach(async () => {
   resources = new Resources();
@@ -38,54 +39,10 @@ beforeEach(async () => {
   server = resources.use(await TestTrustServer.start());
   published = await testCollection(directory, GUN, now);
   server.publish(await published.publish());
-  uploads = [];
-  answers = [];
-  server.answer = (request, response) => {
-    if (request.method !== 'POST') return false;
-    void request.toArray().then(async (chunks: Buffer[]) => {
-      const answer = answers.shift() ?? 200;
-      if (answer === 409) {
-        response.writeHead(400).end('{"errors":[{"code":"VERSION","message":"newer"}]}');
-        return;
-      }
-      if (typeof answer === 'number' && answer !== 200) {
-        response.writeHead(answer).end();
-        return;
-      }
-      const files = filesOf(Buffer.concat(chunks));
-      uploads.push([...files.keys()]);
-      if (answer === 200) await take(files);
-      response.writeHead(200).end();
-    });
-    return true;
-  };
+  uploads = new Uploads(server, published, now);
 });
 afterEach(() => resources[Symbol.asyncDispose]());
 
-/** Parts of an upload, by file name. */
-function filesOf(body: Buffer): Map<string, Buffer> {
-  const boundary = body.subarray(0, body.indexOf('\r\n')).toString('latin1');
-  const parts = body.toString('latin1').split(boundary).slice(1, -1);
-  return new Map(
-    parts.map((part) => {
-      const [, role = ''] = /filename="([^"]+)"/.exec(part) ?? [];
-      return [role, Buffer.from(part.slice(part.indexOf('\r\n\r\n') + 4, -2), 'latin1')];
-    }),
-  );
-}
-
-/** As notary-server does: a timestamp for the new snapshot. */
-async function take(files: ReadonlyMap<string, Buffer>): Promise<void> {
-  const root = files.get('root');
-  if (root !== undefined) published.root = parseRoot(root).signed;
-  const snapshot = files.get('snapshot') ?? Buffer.alloc(0);
-  published.timestamp = nextTimestamp(published.timestamp, snapshot, clock);
-  const timestamp = await published.file(published.timestamp, [baseAuthority(published.root, 'timestamp')]);
-  server.publish(new Map([...files, ['timestamp', timestamp]]), published.root.version);
-}
-
-/** The present, for server and client. */
-let clock = now;
 const addition = (name: string): Change => ({
   type: 'add-target',
   role: 'targets',
@@ -119,7 +76,7 @@ async function publishNow(
   keys = keysOf(),
   maxExpiryDays = DEFAULT_MAX_EXPIRY_DAYS,
 ): Promise<Publication> {
-  clock = instant;
+  uploads.clock = instant;
   const trustDir = join(directory, 'trust');
   using client = testClient(server.url, { gun: GUN, trustDir, now: instant, maxExpiryDays });
   const { changelist } = client.collection.local;
@@ -137,14 +94,14 @@ const targetsNow = () => parseTargets(server.files.get('targets.json') ?? Buffer
 describe('a publication', () => {
   it('uploads what changed, and a snapshot of it', async () => {
     expect(await publishNow([addition('v1'), addition('v2')])).toEqual({ roles: ['targets', 'snapshot'], changes: 2 });
-    expect(uploads).toEqual([['targets', 'snapshot']]);
+    expect(uploads.taken).toEqual([['targets', 'snapshot']]);
     expect([...targetsNow().targets.keys()]).toEqual(['v1', 'v2']);
     expect(stagedAfter).toBe(0);
   });
 
   it('of nothing uploads nothing', async () => {
     expect(await publishNow([])).toEqual({ roles: [], changes: 0 });
-    expect(uploads).toEqual([]);
+    expect(uploads.taken).toEqual([]);
   });
 
   it('leaves the snapshot to the server where its key is not here', async () => {
@@ -157,9 +114,9 @@ describe('a publication', () => {
   });
 
   it('begins anew while others are faster, and gives up in the end', async () => {
-    answers = [409, 409];
+    uploads.answers = [409, 409];
     expect(await publishNow([addition('v1')])).toMatchObject({ changes: 1 });
-    answers = [409, 409, 409, 409, 409];
+    uploads.answers = [409, 409, 409, 409, 409];
     await expect(publishNow([addition('v2')])).rejects.toMatchObject({
       code: 'METADATA_REJECTED',
       message: 'a newer version of metadata is already available',
@@ -168,7 +125,7 @@ describe('a publication', () => {
   });
 
   it('that the server took and does not serve is announced', async () => {
-    answers = ['forget'];
+    uploads.answers = ['forget'];
     await publishNow([addition('v1')]);
     expect(warnings).toEqual([
       'the server shows another version of targets than was published: it is behind, or others were faster',
@@ -178,7 +135,7 @@ describe('a publication', () => {
   it('that readers would refuse is an error', async () => {
     const { answer } = server;
     server.answer = (request, response, name) => {
-      if (name !== 'timestamp.json' || uploads.length === 0) return answer(request, response, name);
+      if (name !== 'timestamp.json' || uploads.taken.length === 0) return answer(request, response, name);
       response.writeHead(200).end('{}');
       return true;
     };
@@ -186,7 +143,7 @@ describe('a publication', () => {
       code: 'METADATA_REJECTED',
       message: expect.stringMatching(/^malformed timestamp metadata/),
     });
-    expect(uploads).toHaveLength(1);
+    expect(uploads.taken).toHaveLength(1);
   });
 
   it.each([
@@ -240,7 +197,98 @@ describe('a delegation that is made', () => {
       code: 'METADATA_REJECTED',
       message: 'the server has version 2147483645 of targets/back, which cannot be',
     });
-    expect(uploads).toEqual([]);
+    expect(uploads.taken).toEqual([]);
+  });
+});
+
+describe('a delegation that is not believed', () => {
+  const role = 'targets/back';
+  const fileName = () =>
+    [...server.files.keys()].find((name) => /^targets\/back\.[0-9a-f]{64}\.json$/.test(name)) ?? '';
+  const namesOf = (bytes: Uint8Array | undefined) => [
+    ...parseTargets(bytes ?? Buffer.alloc(0), role).signed.targets.keys(),
+  ];
+  const withKeys = (targets: Targets, keys: readonly TufKey[]): Targets => ({
+    ...nextVersion(targets, now),
+    delegations: {
+      keys: new Map(keys.map((key) => [tufKeyId(key), key])),
+      roles: [{ name: role, paths: [''], keyIds: keys.map(tufKeyId), threshold: 1 }],
+    },
+  });
+  const withTarget = (name: string, version: number): Targets => ({
+    ...newTargets(now),
+    version,
+    targets: new Map([[name, fileMetaOf(Buffer.from(name))]]),
+  });
+
+  /** Publishes the delegation, and then another key for it, which has not signed it. @param latest What the former key signed last. */
+  async function rekey(latest: Targets): Promise<void> {
+    const base = published.targets.get('targets') ?? newTargets(now);
+    const [former, next] = [await published.keys.generate(), await published.keys.generate()];
+    const first = withKeys(base, [former]);
+    published.targets.set('targets', first).set(role, withTarget('v1', 5));
+    server.publish(await published.publish());
+    await publishNow([]); // a reader's look
+    for (const name of server.files.keys()) if (name.startsWith('targets/back')) server.files.delete(name);
+    // As its owner would: signed by the former key, listed beside the new one.
+    const file = await published.file(latest, [authorityFor(role, published.root, published.targets)]);
+    const second = withKeys(first, [next]);
+    const targets = await published.file(second, [baseAuthority(published.root, 'targets')]);
+    const listed = new Map([
+      ['root', fileOf(published.files, 'root')],
+      ['targets', targets],
+      [role, file],
+    ]);
+    published.snapshot = nextSnapshot(published.snapshot, { files: listed }, now);
+    const snapshot = await published.file(published.snapshot, [baseAuthority(published.root, 'snapshot')]);
+    await uploads.take(new Map([...listed, ['snapshot', snapshot]]));
+  }
+
+  it('is signed anew by a witness, as the snapshot names it', async () => {
+    await rekey(withTarget('v2', 6));
+    await publishNow([{ type: 'witness', role }]);
+    expect(namesOf(server.files.get(`${role}.json`))).toEqual(['v2']);
+  });
+
+  it.each([
+    [
+      'was substituted',
+      Buffer.from(`{"signed":{"_type":"Targets"},"signatures":[]}`),
+      /^targets\/back cannot be signed anew: sha256 checksum/,
+    ],
+    [
+      'is not there',
+      undefined,
+      /^targets\/back cannot be signed anew: the server does not have the targets\/back metadata/,
+    ],
+  ])('and whose file %s is not signed by a witness, nor changed', async (_, bytes, message) => {
+    await rekey(withTarget('v2', 6));
+    if (bytes === undefined) server.files.delete(fileName());
+    else server.files.set(fileName(), bytes);
+    await expect(publishNow([{ type: 'witness', role }])).rejects.toMatchObject({
+      code: 'METADATA_REJECTED',
+      message: expect.stringMatching(message),
+    });
+    expect(uploads.taken).toEqual([]);
+  });
+
+  it('and is older than what was seen is not signed by a witness', async () => {
+    await rekey(withTarget('v0', 4));
+    await expect(publishNow([{ type: 'witness', role }])).rejects.toMatchObject({
+      code: 'METADATA_REJECTED',
+      message: 'targets/back cannot be signed anew: version 4 is lower than current version 5',
+    });
+    expect(uploads.taken).toEqual([]);
+  });
+
+  it('is not changed while the server does not have it', async () => {
+    await rekey(withTarget('v2', 6));
+    server.files.delete(fileName());
+    await expect(publishNow([{ ...addition('v3'), role } as Change])).rejects.toMatchObject({
+      code: 'METADATA_REJECTED',
+      message: expect.stringMatching(/^targets\/back cannot be changed: the server does not have/),
+    });
+    expect(uploads.taken).toEqual([]);
   });
 });
 
@@ -328,14 +376,14 @@ describe('a cap on expiry', () => {
       ),
       hint: `raise signet.max_expiry, or begin anew with signet delete ${GUN} and signet init ${GUN}`,
     });
-    expect([sign.mock.calls, uploads, stagedAfter]).toEqual([[], [], 1]);
+    expect([sign.mock.calls, uploads.taken, stagedAfter]).toEqual([[], [], 1]);
     expect(await publishNow([], now, keys)).toMatchObject({ changes: 1 });
   });
 });
 
 describe('a rotation', () => {
   it('whose upload another publisher was faster than is not tried again by itself', async () => {
-    answers = [409];
+    uploads.answers = [409];
     using client = testClient(server.url, { gun: GUN, trustDir: join(directory, 'trust'), now });
     const key = await published.keys.generate();
     server.files.set('timestamp.key', Buffer.alloc(0));

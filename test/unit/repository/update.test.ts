@@ -414,6 +414,30 @@ describe('what is kept', () => {
     expect(file.equals(fileOf(published.files, role))).toBe(true);
   });
 
+  it.each([true, false])(
+    'is not replaced by what is older, while two programs read (seen before: %s)',
+    async (isSeen) => {
+      if (isSeen) await read();
+      await publishTarget('v2');
+      server.answer = (_request, response, name) => {
+        if (!name.startsWith('targets.')) return false;
+        server.answer = () => false;
+        void (async () => {
+          const old = server.files.get(name);
+          await publishTarget('v3');
+          await read(); // the other program, from beginning to end
+          response.writeHead(200).end(old);
+        })();
+        return true;
+      };
+      expect(await read()).toEqual(['v1', 'v2', 'v3']);
+      for (const role of ['timestamp', 'snapshot', 'targets']) {
+        const file = await readFile(join(trustDir(), 'tuf', GUN, 'metadata', `${role}.json`));
+        expect(file.equals(fileOf(published.files, role))).toBe(true);
+      }
+    },
+  );
+
   it('stays as it was where a file cannot be written', async () => {
     await read();
     const before = await kept();
