@@ -63,7 +63,8 @@ export async function startMariadb(options: DatabaseServerOptions = {}): Promise
   await check(
     'mariadb-install-db',
     ['--no-defaults', ...user, `--datadir=${data}`, '--auth-root-authentication-method=normal', '--skip-test-db'],
-    { HOME: directory.path },
+    // Its temporary tables are its own, too.
+    { HOME: directory.path, TMPDIR: directory.path },
   );
   const { tls, durable = false, args = [] } = options;
   return runServer({
