@@ -3,11 +3,14 @@
  *
  * What a device may lack is an optional object (`generator`, `importer`, …): absent means not supported.
  */
+
 import type { KeyAlgorithm } from '../crypto/algorithms.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import type { PublicKey } from '../crypto/public-key.ts';
 import type { Secret } from '../crypto/secret.ts';
 import type { SignInput } from '../crypto/sign-input.ts';
+import type { BackupPiece, RestoreOptions, RestoreReport } from './archive.ts';
+import type { DeviceRequest, KeyDevice, TokenIdentity, TokenSecret, TokenStatus } from './token-facts.ts';
 
 /** Public facts about a key. */
 export interface KeyInfo {
@@ -27,40 +30,6 @@ export interface KeyInfo {
   /** Of keys on tokens. */
   readonly device?: KeyDevice;
 }
-
-/** When a token wants its PIN: for each signature, once in a session, or never. */
-export type PinPolicy = 'always' | 'once' | 'never';
-/** When a token wants to be touched; `cached`: not again within 15 s. */
-export type TouchPolicy = 'always' | 'cached' | 'never';
-
-/** What is known about the token that holds a key. */
-export interface KeyDevice {
-  /** As printed on the device or told by the module. */
-  readonly serial: string;
-  /** CK_TOKEN_INFO label. */
-  readonly label: string;
-  /** Of a YubiKey: `5.4.3`. */
-  readonly firmware?: string;
-  /** PIV slot, as `9c`. */
-  readonly slot?: string;
-  readonly pinPolicy?: PinPolicy;
-  readonly touchPolicy?: TouchPolicy;
-  /** Whether a certificate chain to a trusted root shows that the key was made on the device. Absent: not known. */
-  readonly attested?: boolean;
-  /** Published weaknesses of this firmware that concern this key, a sentence each. */
-  readonly warnings?: readonly string[];
-}
-
-/** A token as people know it. */
-export interface TokenIdentity {
-  /** `pkcs11` or `yubikey`. */
-  readonly backend: string;
-  readonly label: string;
-  readonly serial: string;
-}
-
-/** Which secret of a token: the user's PIN, the security officer's PIN (PKCS#11), PIV's PUK, PIV's management key. */
-export type TokenSecret = 'pin' | 'so-pin' | 'puk' | 'management-key';
 
 export interface PinQuestion {
   readonly token: TokenIdentity;
@@ -132,16 +101,6 @@ export interface KeyRequest {
   readonly reuseUnused?: boolean;
   /** For tokens. */
   readonly device?: DeviceRequest;
-}
-
-/** Where on a token a key goes, and how it is guarded. A home that cannot do what is asked refuses: UNSUPPORTED. */
-export interface DeviceRequest {
-  /** PIV slot: `9a`, `9c`, `9d`, `9e`, `82` to `95`; undefined: the home chooses a free one. */
-  readonly slot?: string;
-  /** Without it an occupied slot is KEY_EXISTS. */
-  readonly overwriteSlot?: boolean;
-  readonly pinPolicy?: PinPolicy;
-  readonly touchPolicy?: TouchPolicy;
 }
 
 /** Where a home that seals its keys gets passphrases from. Implemented in `keyring/unlock.ts`. */
@@ -285,35 +244,6 @@ export interface KeyArchiver {
   ): Promise<RestoreReport>;
 }
 
-export interface BackupPiece {
-  readonly bytes: Uint8Array;
-  /** Keys so far. */
-  readonly done: number;
-  /** Files that are named like keys. In the last piece: the keys, and the files that were left out because they are none. */
-  readonly total: number;
-  /** Files of `tuf` so far. */
-  readonly files: number;
-  /** Links and other things in `tuf` that are not in the archive, so far. */
-  readonly filesLeftOut: number;
-}
-
-export interface RestoreOptions {
-  /** Keys and files that are there with another content are replaced; otherwise they stop the restore. */
-  readonly replace: boolean;
-  /** Checks everything and changes nothing. */
-  readonly dryRun: boolean;
-  /** @param total 0 while it is not known. */
-  readonly onProgress?: (done: number, total: number) => void;
-}
-
-/** Key IDs, and `tuf/PATH` for what is no key. */
-export interface RestoreReport {
-  readonly restored: readonly string[];
-  /** There already, with the same content. */
-  readonly unchanged: readonly string[];
-  readonly replaced: readonly string[];
-}
-
 /** The home as a device: what can be done to the token itself. All questions go through the context's `Interaction`. */
 export interface TokenManager {
   /** Spends no try. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
@@ -330,22 +260,6 @@ export interface TokenManager {
   initialise?(label: string, context: SignContext): Promise<void>;
   /** Ends the login and lets go of the device, so that other programs can have it; the next use takes it back. */
   release(): Promise<void>;
-}
-
-export interface TokenStatus {
-  readonly identity: TokenIdentity;
-  readonly manufacturer: string;
-  readonly model: string;
-  readonly firmware: string | undefined;
-  readonly modulePath: string;
-  readonly present: boolean;
-  readonly loggedIn: boolean;
-  /** Undefined where it cannot be known without spending a try. */
-  readonly pinTriesLeft: number | undefined;
-  readonly pukTriesLeft: number | undefined;
-  readonly pinLocked: boolean;
-  /** For people: weaknesses of the firmware, what this library version lacks. */
-  readonly warnings: readonly string[];
 }
 
 /** Homes whose keys are sealed under a passphrase. */

@@ -2,10 +2,11 @@
 
 import type { Secret } from '../crypto/secret.ts';
 import type { SignetError } from '../errors.ts';
-import type { KeyBackend, PassphraseSource, TokenIdentity } from './backend.ts';
+import type { KeyBackend, PassphraseSource } from './backend.ts';
 import type { RememberedPin } from './pkcs11/pin-source.ts';
 import type { Pkcs11Uri } from './pkcs11/uri.ts';
 import type { DatabaseOptions } from './sql/open-database.ts';
+import type { TokenIdentity } from './token-facts.ts';
 
 export type StorageOptions = FileStorageOptions | { readonly backend: 'memory' } | SqlStorageOptions;
 

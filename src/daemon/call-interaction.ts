@@ -1,5 +1,6 @@
 /** The port's `Interaction` for one call: asks in the caller's session, for as long as the call lives. */
-import type { Interaction, KeyInfo, PinQuestion, TokenIdentity } from '../backends/backend.ts';
+import type { Interaction, KeyInfo, PinQuestion } from '../backends/backend.ts';
+import type { TokenIdentity } from '../backends/token-facts.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import type { Secret } from '../crypto/secret.ts';
 import { SignetError } from '../errors.ts';

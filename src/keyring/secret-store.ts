@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pLimit from 'p-limit';
-import type { TokenIdentity } from '../backends/backend.ts';
+import type { TokenIdentity } from '../backends/token-facts.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import type { Secret } from '../crypto/secret.ts';
 import { SignetError } from '../errors.ts';

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, symlink, unlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { BackupPiece, RestoreOptions, RestoreReport } from '../../src/backends/backend.ts';
+import type { BackupPiece, RestoreOptions, RestoreReport } from '../../src/backends/archive.ts';
 import { FileBackend } from '../../src/backends/file/file-backend.ts';
 import { formatManifest, type ManifestFile } from '../../src/backends/file/manifest.ts';
 import { TAR_END, tarEntry } from '../../src/backends/file/tar.ts';

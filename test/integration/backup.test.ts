@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { RestoreOptions, RestoreReport } from '../../src/backends/backend.ts';
+import type { RestoreOptions, RestoreReport } from '../../src/backends/archive.ts';
 import { FileBackend } from '../../src/backends/file/file-backend.ts';
 import { formatManifest, type ManifestKey } from '../../src/backends/file/manifest.ts';
 import { TAR_END, tarEntry } from '../../src/backends/file/tar.ts';

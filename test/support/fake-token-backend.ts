@@ -1,5 +1,6 @@
 /** A token with a PIN, as a backend: counts the tries, asks as a real one does, and tells when it waits for a touch. */
-import type { KeyBackend, SignContext, TokenStatus } from '../../src/backends/backend.ts';
+import type { KeyBackend, SignContext } from '../../src/backends/backend.ts';
+import type { TokenStatus } from '../../src/backends/token-facts.ts';
 import { type KeyId, parseKeyId } from '../../src/crypto/key-id.ts';
 import { SignetError } from '../../src/errors.ts';
 import { FAKE_PUBLIC_KEY, fakeBackend, fakeKeyInfo } from './fake-backend.ts';

@@ -21,7 +21,7 @@ import {
 import { MAX_KEYS, type SignScheme, type TokenFacts } from './host-protocol.ts';
 import { KIND_MECHANISMS, type MechanismRange } from './key-kinds.ts';
 import { checkModuleFile } from './module-file.ts';
-import { type LibraryFacts, profileOfFile } from './profile.ts';
+import { type ModuleFacts, profileOfFile } from './profile.ts';
 import { type AttributeValue, type Template, toNative } from './template.ts';
 
 /** An object, a session or a slot: opaque bytes. */
@@ -97,7 +97,7 @@ export class Cryptoki {
     }
   }
 
-  libraryFacts(): LibraryFacts {
+  moduleFacts(): ModuleFacts {
     const { manufacturerID, libraryDescription, libraryVersion } = this.#module.C_GetInfo();
     return {
       manufacturer: trim(manufacturerID),

@@ -10,7 +10,7 @@ import type { SignatureHash } from '../../crypto/algorithms.ts';
 import { type ErrorCode, isErrorCode, SignetError } from '../../errors.ts';
 import { count, isRecord, list, record, text, violation } from './answer-shapes.ts';
 import type { KeyKind, MechanismRange } from './key-kinds.ts';
-import type { LibraryFacts, ModuleProfile } from './profile.ts';
+import type { ModuleFacts, ModuleProfile } from './profile.ts';
 
 /** More than any message to sign (4 MiB over gRPC) and any listing. */
 export const MAX_FRAME_BYTES = 16 * 1024 * 1024;
@@ -128,7 +128,7 @@ type TokenName = Pick<TokenFacts, 'slotId' | 'serial' | 'label'>;
 
 /** What the requests answer beside a blob. */
 export interface HostAnswers {
-  readonly library: LibraryFacts;
+  readonly module: ModuleFacts;
   readonly tokens: readonly TokenFacts[];
   readonly attached: AttachedFacts;
   readonly state: TokenState;
@@ -250,7 +250,7 @@ export function parseReply(header: Frame['header']): HostReply {
 
 /** The answers, checked. Each throws INTERNAL for anything else. */
 export const ANSWERS = {
-  library: (value: unknown): LibraryFacts => {
+  module: (value: unknown): ModuleFacts => {
     const { manufacturer, description, version } = record(value);
     return { manufacturer: text(manufacturer), description: text(description), version: text(version) };
   },

@@ -95,7 +95,7 @@ class Host {
       case 'load':
         this.#moduleName = basename(request.modulePath);
         this.#cryptoki = Cryptoki.load(request.modulePath, request.parameters);
-        return { value: this.#cryptoki.libraryFacts() };
+        return { value: this.#cryptoki.moduleFacts() };
       case 'tokens':
         return { value: naming('listing the tokens failed', () => this.#tokens(request.fresh)) };
       case 'attach':

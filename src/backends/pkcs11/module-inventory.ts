@@ -64,12 +64,12 @@ export function readInventory(path: string): ModuleInventory {
   } catch (error) {
     throw fromPkcs11Error(error, `the PKCS#11 module ${path} does not start`);
   }
-  const { manufacturerID: manufacturer, libraryDescription: description } = module;
+  const { manufacturerID: manufacturer, libraryDescription: description, libraryVersion, cryptokiVersion } = module;
   return {
     manufacturer,
     description,
-    libraryVersion: versionOf(module.libraryVersion),
-    cryptokiVersion: versionOf(module.cryptokiVersion),
+    libraryVersion: versionOf(libraryVersion),
+    cryptokiVersion: versionOf(cryptokiVersion),
     profile: profileOf({ manufacturer }).name,
     ...readSlots(graphene, module),
   };

@@ -9,9 +9,9 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { fromNodeError, SignetError } from '../../errors.ts';
-import type { TokenIdentity } from '../backend.ts';
 import { createDirectory, readBoundedFile, replaceFileDurably } from '../durable-file.ts';
 import { lockForProcess } from '../process-lock.ts';
+import type { TokenIdentity } from '../token-facts.ts';
 import type { PinSource, SourcedPin } from './pin-source.ts';
 
 const MAX_STATE_BYTES = 64 * 1024;

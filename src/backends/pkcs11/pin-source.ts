@@ -7,8 +7,8 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Secret } from '../../crypto/secret.ts';
 import { fromNodeError, SignetError } from '../../errors.ts';
-import type { TokenIdentity } from '../backend.ts';
 import { readPrivateSecret, readSecret } from '../secret-file.ts';
+import type { TokenIdentity } from '../token-facts.ts';
 
 export interface SourcedPin {
   /** The caller disposes of it. */

@@ -81,7 +81,7 @@ export const GENERIC: ModuleProfile = {
 };
 
 /** What a module says about itself (CK_INFO, trimmed). */
-export interface LibraryFacts {
+export interface ModuleFacts {
   readonly manufacturer: string;
   readonly description: string;
   /** `major.minor` of CK_VERSION. */
@@ -171,6 +171,6 @@ export function profileOfFile(modulePath: string): ModuleProfile {
 }
 
 /** By what the module says, which holds for copies and links under any name. */
-export function profileOf({ manufacturer }: Pick<LibraryFacts, 'manufacturer'>): ModuleProfile {
+export function profileOf({ manufacturer }: Pick<ModuleFacts, 'manufacturer'>): ModuleProfile {
   return ROWS.find((row) => row.manufacturer.test(manufacturer)) ?? GENERIC;
 }

@@ -10,7 +10,7 @@ import { CKF_TOKEN } from './constants.ts';
 import { FurtherHosts, type LoginAt } from './further-hosts.ts';
 import { ANSWERS, type AttachedFacts, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
 import type { HostAnswer, RequestOptions } from './host-request.ts';
-import { type LibraryFacts, type ModuleProfile, profileOf } from './profile.ts';
+import { type ModuleFacts, type ModuleProfile, profileOf } from './profile.ts';
 import { TokenHost, type TokenHostOptions } from './token-host.ts';
 import { TokenRequests } from './token-requests.ts';
 import { formatPkcs11Uri, type Pkcs11Uri } from './uri.ts';
@@ -41,7 +41,7 @@ export interface AttachedToken {
   readonly host: TokenHost;
   readonly facts: TokenFacts;
   readonly profile: ModuleProfile;
-  readonly library: LibraryFacts;
+  readonly module: ModuleFacts;
   readonly mechanisms: AttachedFacts['mechanisms'];
   state: TokenState;
 }
@@ -62,7 +62,7 @@ export class TokenConnection implements AsyncDisposable {
   /** The token's other hosts. */
   readonly further: FurtherHosts<TokenConnection>;
   readonly #flights = new SingleFlight<'attach' | 'release', void>();
-  #library: LibraryFacts | undefined;
+  #moduleFacts: ModuleFacts | undefined;
   #host: TokenHost | undefined;
   #attached: AttachedToken | undefined;
   #failure: { readonly error: unknown; readonly until: number } | undefined;
@@ -216,12 +216,12 @@ export class TokenConnection implements AsyncDisposable {
       const host = await this.#liveHost();
       const facts = await this.#findToken(host, 'initialised');
       const { slotId, serial, label } = facts;
-      const library = this.#library ?? NO_FACTS;
-      const profile = this.#options.profile ?? profileOf(library);
+      const module = this.#moduleFacts ?? NO_FACTS;
+      const profile = this.#options.profile ?? profileOf(module);
       const attach = { op: 'attach', slotId, serial, label, profile } as const;
       const { value } = await host.request(attach, { parse: ANSWERS.attached });
       const { mechanisms, ...state } = value;
-      const attached: AttachedToken = { host, facts, profile, library, mechanisms, state };
+      const attached: AttachedToken = { host, facts, profile, module, mechanisms, state };
       host.serve({
         requests: this.#requests,
         isOpen: () => isOpen(attached),
@@ -251,7 +251,7 @@ export class TokenConnection implements AsyncDisposable {
     this.#startedAt = performance.now();
     try {
       const load = { op: 'load', modulePath: uri.modulePath, parameters } as const;
-      this.#library = (await host.request(load, { parse: ANSWERS.library })).value;
+      this.#moduleFacts = (await host.request(load, { parse: ANSWERS.module })).value;
     } catch (error) {
       // Half-loaded is not a state to go on from.
       host.kill(error instanceof SignetError ? error : new SignetError('UNAVAILABLE', 'the module does not load'));
@@ -298,7 +298,7 @@ export class TokenConnection implements AsyncDisposable {
   }
 }
 
-const NO_FACTS: LibraryFacts = { manufacturer: '', description: '', version: '' };
+const NO_FACTS: ModuleFacts = { manufacturer: '', description: '', version: '' };
 
 function isGone({ cancelled }: SignContext): boolean {
   return cancelled ?? false;

@@ -7,9 +7,10 @@
 import pLimit from 'p-limit';
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
-import type { Interaction, KeyInfo, SignContext, TokenIdentity } from '../backend.ts';
+import type { Interaction, KeyInfo, SignContext } from '../backend.ts';
 import { cancelled, unlessAborted } from '../cancellation.ts';
 import { SingleFlight } from '../single-flight.ts';
+import type { TokenIdentity } from '../token-facts.ts';
 import { CKF_TOKEN } from './constants.ts';
 import { ANSWERS, type TokenState } from './host-protocol.ts';
 import { PinCache } from './pin-cache.ts';

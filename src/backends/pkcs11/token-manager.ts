@@ -1,7 +1,8 @@
 /** PINs of a token, its state, and making it anew. Every secret comes from the person who asks for it. */
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
-import type { SignContext, TokenIdentity, TokenManager, TokenSecret, TokenStatus } from '../backend.ts';
+import type { SignContext, TokenManager } from '../backend.ts';
+import type { TokenIdentity, TokenSecret, TokenStatus } from '../token-facts.ts';
 import { joinParts } from './blob-parts.ts';
 import { CKF_TOKEN } from './constants.ts';
 import { ANSWERS } from './host-protocol.ts';

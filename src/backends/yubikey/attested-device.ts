@@ -7,7 +7,7 @@ import {
   type YubiKeyAttestation,
 } from '../../crypto/yubikey-attestation.ts';
 import { SignetError } from '../../errors.ts';
-import type { KeyDevice, PinPolicy } from '../backend.ts';
+import type { KeyDevice, PinPolicy } from '../token-facts.ts';
 import { formatVersion } from './versions.ts';
 
 /**

@@ -43,7 +43,7 @@ export class KeyDescriptions {
 
   /** Reads the slots of all keys. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
   async prepare(token: AttachedToken, keys: readonly KeyFacts[]): Promise<void> {
-    checkLibraryVersion(parseYubicoVersion(token.library.version));
+    checkLibraryVersion(parseYubicoVersion(token.module.version));
     const slots = new Map<PivSlot, SlotContents>();
     const publicKeys = new Map<PivSlot, PublicKey | undefined>();
     for (const facts of keys) {

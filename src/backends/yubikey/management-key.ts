@@ -54,7 +54,7 @@ async function tried(key: Secret, context: SignContext, access: TokenAccess): Pr
 
 /** Before version 2.3 the library refuses AES keys as if they were wrong. */
 function whatLibraryLacks({ connection: { last } }: TokenAccess): string | undefined {
-  return last && libraryWarnings(parseYubicoVersion(last.library.version))[0];
+  return last && libraryWarnings(parseYubicoVersion(last.module.version))[0];
 }
 
 async function isRight(key: Secret, context: SignContext, { connection, login }: TokenAccess): Promise<boolean> {

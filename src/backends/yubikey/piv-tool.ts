@@ -3,9 +3,9 @@ import { createPublicKey } from 'node:crypto';
 import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
-import type { DeviceRequest } from '../backend.ts';
 import type { TokenFacts } from '../pkcs11/host-protocol.ts';
 import type { KeyKind } from '../pkcs11/key-kinds.ts';
+import type { DeviceRequest } from '../token-facts.ts';
 import type { PivSlot } from './piv-slots.ts';
 import { runPivTool, TOOL } from './run-piv-tool.ts';
 

@@ -1,8 +1,8 @@
 /** Where on the YubiKey a new key goes, and how it is guarded. */
 import type { FirmwareVersion } from '../../crypto/yubikey-weaknesses.ts';
 import { SignetError } from '../../errors.ts';
-import type { DeviceRequest, PinPolicy, TouchPolicy } from '../backend.ts';
 import type { ExtraAttribute } from '../pkcs11/host-protocol.ts';
+import type { DeviceRequest, PinPolicy, TouchPolicy } from '../token-facts.ts';
 import { knowsPolicies } from './library.ts';
 import { type PivSlot, parseKeySlot, SLOTS_BY_PREFERENCE } from './piv-slots.ts';
 

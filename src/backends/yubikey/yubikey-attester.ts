@@ -3,7 +3,8 @@ import type { AttestationAuthorities } from '../../crypto/attestation-authoritie
 import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
 import { readYubiKeyAttestation } from '../../crypto/yubikey-attestation.ts';
 import { SignetError } from '../../errors.ts';
-import type { Attestation, KeyAttester, KeyBackend, KeyDevice, KeyInfo } from '../backend.ts';
+import type { Attestation, KeyAttester, KeyBackend, KeyInfo } from '../backend.ts';
+import type { KeyDevice } from '../token-facts.ts';
 import { deviceOf, verifyAttestationOf } from './attested-device.ts';
 import type { KeyRecord, KeyRecords } from './key-records.ts';
 

@@ -281,7 +281,7 @@ export class YubikeyBackend implements KeyBackend {
     const attached = await connection.attach();
     const slot = await chooseSlot(device, (candidate) => this.#descriptions.isFree(attached, candidate));
     const policies = policiesBeside(slot, device);
-    if (policyAttributes(policies, parseYubicoVersion(attached.library.version)) !== undefined) return undefined;
+    if (policyAttributes(policies, parseYubicoVersion(attached.module.version)) !== undefined) return undefined;
     using key = await obtainManagementKey(context, { connection, login }, this.#managementKey);
     // What the library knows of the slot is not true any more afterwards.
     await connection.release();
@@ -350,7 +350,7 @@ async function placeOf(
   token: AttachedToken,
   isFree: (slot: PivSlot) => Promise<boolean>,
 ): Promise<KeyPlace> {
-  const library = parseYubicoVersion(token.library.version);
+  const library = parseYubicoVersion(token.module.version);
   const slot = await chooseSlot(device, isFree);
   const extra = policyAttributes(policiesBeside(slot, device), library);
   return { ckaId: ckaIdOfSlot(slot), extra };

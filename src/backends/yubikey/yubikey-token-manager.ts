@@ -2,10 +2,11 @@
 
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
-import type { PinQuestion, SignContext, TokenManager, TokenSecret, TokenStatus } from '../backend.ts';
+import type { PinQuestion, SignContext, TokenManager } from '../backend.ts';
 import { joinParts } from '../pkcs11/blob-parts.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { ANSWERS } from '../pkcs11/host-protocol.ts';
+import type { TokenSecret, TokenStatus } from '../token-facts.ts';
 import { libraryWarnings } from './library.ts';
 import { formatVersion, parseYubicoVersion } from './versions.ts';
 import { withInteraction } from './with-interaction.ts';
@@ -32,7 +33,7 @@ export class YubikeyTokenManager implements TokenManager {
     return {
       ...status,
       firmware: firmware && formatVersion(firmware),
-      warnings: [...status.warnings, ...(last ? libraryWarnings(parseYubicoVersion(last.library.version)) : [])],
+      warnings: [...status.warnings, ...(last ? libraryWarnings(parseYubicoVersion(last.module.version)) : [])],
     };
   }
 

@@ -1,5 +1,6 @@
 /** Between the agent's messages and our own types. What clients send is checked here. */
-import type { DeviceRequest, KeyDevice, KeyRequest, PinPolicy, TouchPolicy } from '../../backends/backend.ts';
+import type { KeyRequest } from '../../backends/backend.ts';
+import type { DeviceRequest, KeyDevice, PinPolicy, TouchPolicy } from '../../backends/token-facts.ts';
 import { DIGEST_BYTES, type SignatureHash } from '../../crypto/algorithms.ts';
 import { Secret } from '../../crypto/secret.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
