@@ -3,6 +3,7 @@ import { addAbortListener } from 'node:events';
 import { type IncomingHttpHeaders, Agent as PlainAgent, request as plainRequest, type RequestOptions } from 'node:http';
 import { type AgentOptions, Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import { SignetError } from '../errors.ts';
+import { connectionProblem } from './connection-problem.ts';
 import { proxyAddress, TunnelAgent } from './proxy.ts';
 
 /** As Notary's client: TLS 1.2 or later, and the system's authorities unless others are named. */
@@ -195,28 +196,10 @@ function silent(url: URL, ms: number): SignetError {
   return new SignetError('UNAVAILABLE', `could not reach ${url.origin}: no whole answer within ${ms} ms`);
 }
 
-/** What the commonest failures mean; the code is always shown. */
-const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'connection refused',
-  ECONNRESET: 'the connection broke',
-  ENOTFOUND: 'its name is unknown',
-  CERT_HAS_EXPIRED: 'its certificate has expired',
-  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
-};
-/** OpenSSL's codes for a chain that leads to nobody we trust. */
-const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-]);
-
 function connectionError(error: unknown, url: URL): SignetError {
   const code = String((error as NodeJS.ErrnoException).code ?? 'unknown error');
-  const isUnknown = UNKNOWN_AUTHORITY.has(code);
-  const reason = isUnknown ? 'its certificate is signed by an unknown authority' : REASONS[code];
-  const hint = isUnknown
+  const { isUnknownAuthority, reason } = connectionProblem(code);
+  const hint = isUnknownAuthority
     ? `name its CA with --tlscacert, or put it into ~/.docker/tls/${url.host}`
     : 'check the URL of the trust server, and the network';
   return new SignetError('UNAVAILABLE', `could not reach ${url.origin}: ${reason ?? 'it failed'} (${code})`, {

@@ -113,7 +113,7 @@ describe('without a collection in the end', () => {
   it('a server that cannot be reached leaves no key', async () => {
     const { ending, stderr } = await home.signet('init', '-p', '-s', 'https://127.0.0.1:1', 'example.com/app');
     expect(ending).toBe(5);
-    expect(stderr).toContain('could not reach https://127.0.0.1:1: connection refused (ECONNREFUSED)');
+    expect(stderr).toContain('could not reach https://127.0.0.1:1: nobody listens there (ECONNREFUSED)');
     expect(await keyFiles(home)).toEqual([]);
   });
 

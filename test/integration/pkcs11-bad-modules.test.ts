@@ -7,10 +7,10 @@ import { probeModule } from '../../src/backends/pkcs11/probe.ts';
 import { wellKnownModules } from '../../src/backends/pkcs11/well-known-modules.ts';
 import { SignetError } from '../../src/errors.ts';
 import { waitFor } from '../support/conditions.ts';
-import { type FaultyModule, faultyModule } from '../support/faulty-module.ts';
+import { type FaultyModule, faultyToken } from '../support/faulty-module.ts';
 import { NSS_MODULE } from '../support/nss.ts';
 import { Resources } from '../support/resources.ts';
-import { SOFTHSM_MODULE, type SoftHsm, softHsm, tokenUri } from '../support/softhsm.ts';
+import { SOFTHSM_MODULE, type SoftHsm, tokenUri } from '../support/softhsm.ts';
 
 const ENTRY = fileURLToPath(new URL('../../dist/backends/pkcs11/probe-host.js', import.meta.url));
 /** ELF: e_machine, and the values of the two machines that this one may be. */
@@ -23,9 +23,7 @@ let module: FaultyModule;
 
 beforeEach(async () => {
   resources = new Resources();
-  hsm = resources.use(await softHsm());
-  await hsm.createToken('ci');
-  module = await faultyModule(hsm);
+  ({ hsm, module } = await faultyToken(resources));
 });
 afterEach(() => resources[Symbol.asyncDispose]());
 

@@ -7,9 +7,9 @@ import type { Pkcs11Backend, Pkcs11Options } from '../../src/backends/pkcs11/pkc
 import { verifySignature } from '../../src/crypto/public-key.ts';
 import { SignetError } from '../../src/errors.ts';
 import { waitFor } from '../support/conditions.ts';
-import { type FaultyModule, faultyModule } from '../support/faulty-module.ts';
+import { type FaultyModule, faultyToken } from '../support/faulty-module.ts';
 import { Resources } from '../support/resources.ts';
-import { type SoftHsm, softHsm, tokenUri } from '../support/softhsm.ts';
+import { type SoftHsm, tokenUri } from '../support/softhsm.ts';
 import { addObjects } from '../support/token-objects.ts';
 
 const CONTEXT: SignContext = { caller: 'test' };
@@ -22,9 +22,7 @@ let module: FaultyModule;
 
 beforeEach(async () => {
   resources = new Resources();
-  hsm = resources.use(await softHsm());
-  await hsm.createToken('ci');
-  module = await faultyModule(hsm);
+  ({ hsm, module } = await faultyToken(resources));
 });
 afterEach(() => resources[Symbol.asyncDispose]());
 

@@ -7,9 +7,9 @@ import { verifySignature } from '../../src/crypto/public-key.ts';
 import { Secret } from '../../src/crypto/secret.ts';
 import { SignetError } from '../../src/errors.ts';
 import { waitFor } from '../support/conditions.ts';
-import { type FaultyModule, faultyModule } from '../support/faulty-module.ts';
+import { type FaultyModule, faultyToken } from '../support/faulty-module.ts';
 import { Resources } from '../support/resources.ts';
-import { type SoftHsm, softHsm, TEST_PIN, tokenUri } from '../support/softhsm.ts';
+import { type SoftHsm, TEST_PIN, tokenUri } from '../support/softhsm.ts';
 
 const CONTEXT: SignContext = { caller: 'test' };
 const OWNER = { role: 'timestamp', gun: 'example.com/a' };
@@ -22,9 +22,7 @@ let module: FaultyModule;
 
 beforeEach(async () => {
   resources = new Resources();
-  hsm = resources.use(await softHsm());
-  await hsm.createToken('ci');
-  module = await faultyModule(hsm);
+  ({ hsm, module } = await faultyToken(resources));
 });
 afterEach(() => resources[Symbol.asyncDispose]());
 

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type OpenToken, opener } from './pkcs11-home.ts';
 import { runProgram } from './processes.ts';
-import { SOFTHSM_MODULE, type SoftHsm } from './softhsm.ts';
+import type { Resources } from './resources.ts';
+import { SOFTHSM_MODULE, type SoftHsm, softHsm } from './softhsm.ts';
 
 const SOURCE = fileURLToPath(new URL('faulty-module.c', import.meta.url));
 
@@ -47,4 +48,13 @@ export async function faultyModule(hsm: SoftHsm): Promise<FaultyModule> {
     logins: async () => (await calls()).filter((line) => line.startsWith('C_Login ')).length,
     signers: async () => new Set((await signs()).slice(signsBefore).map((line) => Number(line.split(' ')[1]))),
   };
+}
+
+/** A SoftHSM token "ci" behind such a module. */
+export async function faultyToken(
+  resources: Resources,
+): Promise<{ readonly hsm: SoftHsm; readonly module: FaultyModule }> {
+  const hsm = resources.use(await softHsm());
+  await hsm.createToken('ci');
+  return { hsm, module: await faultyModule(hsm) };
 }

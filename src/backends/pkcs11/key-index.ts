@@ -8,6 +8,7 @@ import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
 import { type PublicKey, toKeyObject } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
 import type { KeyInfo } from '../backend.ts';
+import { within } from '../deadline.ts';
 import { SingleFlight } from '../single-flight.ts';
 import type { PinPolicy } from '../token-facts.ts';
 import { CKF_TOKEN } from './constants.ts';
@@ -203,18 +204,14 @@ export class KeyIndex {
     this.#options.onUnreadable(what, error);
   }
 
-  async #within(work: Promise<void>): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      const error = new SignetError('UNAVAILABLE', `${this.#connection.name} does not answer`);
-      timer = setTimeout(() => reject(error), LOOK_UP_TIMEOUT_MS);
-    });
-    try {
-      await Promise.race([work, late]);
-    } finally {
-      clearTimeout(timer);
-    }
+  #within(work: Promise<void>): Promise<void> {
+    return within(work, LOOK_UP_TIMEOUT_MS, () => doesNotAnswer(this.#connection.name));
   }
+}
+
+/** A token that keeps a look waiting. @param name As configured. */
+export function doesNotAnswer(name: string): SignetError {
+  return new SignetError('UNAVAILABLE', `${name} does not answer`);
 }
 
 function locationOf({ ckaId }: KeyFacts, { label: token, serial }: TokenFacts): string {

@@ -24,11 +24,12 @@ import type {
   TokenManager,
 } from '../backend.ts';
 import { throwIfCancelled, unlessAborted } from '../cancellation.ts';
+import { within } from '../deadline.ts';
 import { readPrivateSecret } from '../secret-file.ts';
 import type { TokenHooks } from './hooks.ts';
 import { ANSWERS, type HostRequest } from './host-protocol.ts';
 import { IdleTimer } from './idle-timer.ts';
-import { KeyIndex, type KeyRecord } from './key-index.ts';
+import { doesNotAnswer, KeyIndex, type KeyRecord } from './key-index.ts';
 import { KeyWriter } from './key-writer.ts';
 import { settle } from './pin-outcome.ts';
 import { isValidSignature, type PreparedInput, prepareInput } from './signing.ts';
@@ -195,18 +196,11 @@ export class Pkcs11Backend implements KeyBackend {
     const { attached, isReleased } = this.connection;
     // A token at work is not asked again: its deadline finds out if it hangs. One that was let go of is not taken back.
     if ((attached !== undefined && this.connection.isBusy) || isReleased) return this.#pinHealth();
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      const error = new SignetError('UNAVAILABLE', `${this.location} does not answer`);
-      timer = setTimeout(() => reject(error), HEALTH_TIMEOUT_MS);
-    });
     try {
-      await Promise.race([this.#check(), late]);
+      await within(this.#check(), HEALTH_TIMEOUT_MS, () => doesNotAnswer(this.location));
       return this.#pinHealth();
     } catch (error) {
       return { ready: false, reason: error instanceof Error ? error.message : 'unknown' };
-    } finally {
-      clearTimeout(timer);
     }
   }
 

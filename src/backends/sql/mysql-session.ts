@@ -3,10 +3,10 @@ import { connect, type Socket } from 'node:net';
 // biome-ignore lint/style/noRestrictedImports: the seam
 import mysql from 'mysql2';
 import { SignetError } from '../../errors.ts';
+import { within } from '../deadline.ts';
 import type { PooledConnection } from './connection-pool.ts';
 import { describeEndpoint, type Endpoint, type MysqlDataSource, type TlsRequirement } from './data-source-name.ts';
 import type { SqlValue } from './database.ts';
-import { within } from './deadline.ts';
 import { fromMysqlError, isLastMysqlError } from './mysql-errors.ts';
 import { PROBLEM, sqlError } from './native-error.ts';
 import { ANSWER_GRACE_MS, IDLE_TRANSACTION_TIMEOUT_MS, KEEP_ALIVE_DELAY_MS } from './server-options.ts';

@@ -1,6 +1,6 @@
 /** One job per name at a time, in the order of asking. */
 import type { SignetError } from '../../errors.ts';
-import { within } from './deadline.ts';
+import { within } from '../deadline.ts';
 
 /**
  * In front of a lock that the database keeps: of one process only one caller per name waits there, so that waiting does

@@ -3,10 +3,10 @@ import { Socket } from 'node:net';
 // biome-ignore lint/style/noRestrictedImports: the seam
 import pg from 'pg';
 import { SignetError } from '../../errors.ts';
+import { within } from '../deadline.ts';
 import type { PooledConnection } from './connection-pool.ts';
 import { describeEndpoint, type Endpoint, type PostgresDataSource, type TlsRequirement } from './data-source-name.ts';
 import type { SqlValue } from './database.ts';
-import { within } from './deadline.ts';
 import { PROBLEM, sqlError } from './native-error.ts';
 import { fromPostgresError, isLastPostgresError, isStaleStatement } from './postgres-errors.ts';
 import { passwordFromFile } from './postgres-password-file.ts';

@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { SignetError } from '../../errors.ts';
 import { defaultClientConfig, readClientConfig } from '../../repository/client-config.ts';
+import { connectionProblem } from '../../repository/connection-problem.ts';
 import { type NamedServer, namedServer, tlsOptions } from '../../repository/server-choice.ts';
 import { type Finding, findings } from './finding.ts';
 
@@ -110,30 +111,15 @@ function checkClock(serverMs: number, url: string): Finding {
   return ofClock.problem(`the clock is ${seconds} s ${direction} that of ${url}`, 'sudo timedatectl set-ntp true');
 }
 
-const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nobody listens there',
-  ENOTFOUND: 'its name is unknown',
-  ETIMEDOUT: 'it does not answer in time',
-  CERT_HAS_EXPIRED: 'its certificate has expired',
-  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
-};
-/** OpenSSL's words for a chain that ends nowhere we know. */
-const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-]);
-
 function unreachable({ url, origin }: TrustServer, { code = '' }: NodeJS.ErrnoException): Finding {
-  if (UNKNOWN_AUTHORITY.has(code)) {
+  const { isUnknownAuthority, reason } = connectionProblem(code);
+  if (isUnknownAuthority) {
     const { host } = new URL(url);
     return found.problem(
       `the certificate of ${url} is signed by an unknown authority`,
       `cp CA.crt ~/.docker/tls/${host}/, or set remote_server.root_ca for notary`,
     );
   }
-  const reason = REASONS[code] ?? `it cannot be reached (${code || 'unknown error'})`;
-  return found.problem(`${url} (${origin}): ${reason}`, `check the URL and the network: curl -v ${url}/v2/`);
+  const what = reason ?? `it cannot be reached (${code || 'unknown error'})`;
+  return found.problem(`${url} (${origin}): ${what}`, `check the URL and the network: curl -v ${url}/v2/`);
 }

@@ -127,7 +127,7 @@ describe('an update', () => {
     await read();
     expect(await read({ url: offline })).toEqual(['v1']);
     expect(warnings).toEqual([
-      'could not reach http://127.0.0.1:1: connection refused (ECONNREFUSED)',
+      'could not reach http://127.0.0.1:1: nobody listens there (ECONNREFUSED)',
       expect.stringContaining('using cached timestamp'),
     ]);
   });

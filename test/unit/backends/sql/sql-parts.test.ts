@@ -2,8 +2,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { within } from '../../../../src/backends/deadline.ts';
 import type { SqlValue } from '../../../../src/backends/sql/database.ts';
-import { within } from '../../../../src/backends/sql/deadline.ts';
 import { connectToFirst } from '../../../../src/backends/sql/failover.ts';
 import { fromMysqlError, isLastMysqlError } from '../../../../src/backends/sql/mysql-errors.ts';
 import { NamedQueue } from '../../../../src/backends/sql/named-queue.ts';

@@ -1,5 +1,5 @@
 /** Waiting with a bound. */
-import type { SignetError } from '../../errors.ts';
+import type { SignetError } from '../errors.ts';
 
 /**
  * @param onTimeout Makes the error, and ends what was waited for if it can. What the promise does later is ignored.
