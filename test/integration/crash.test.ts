@@ -203,7 +203,7 @@ describe('signetd told to end', () => {
   /** Slow enough to be in flight when the signal comes. */
   const slow = { kdfIterations: 1_000_000 };
 
-  it('answers the calls in flight, says NOT_SERVING, refuses new calls, and exits with 0 in time', async () => {
+  it('answers the calls in flight, says NOT_SERVING, refuses new calls, abandons none, and exits with 0', async () => {
     const daemon = resources.use(await startAgentDaemon(directory, slow));
     const signer = daemon.signer();
     const health = signer.watch('grpc.health.v1.Health.Signer');
@@ -211,7 +211,6 @@ describe('signetd told to end', () => {
     await waitFor('the health', () => health.seen.length > 0 && unknown.seen.length > 0);
     const inFlight = Promise.all([1, 2, 3, 4].map(() => signer.createKey('ecdsa', GUN, 'timestamp')));
     await delay(100);
-    const toldAt = Date.now();
     daemon.program.kill('SIGTERM');
     await waitFor('NOT_SERVING', () => health.seen.includes(2));
     await waitFor('the first refusal', async () => {
@@ -221,7 +220,7 @@ describe('signetd told to end', () => {
     const keys = await inFlight;
     const { ending, stderr } = await daemon.program.ended;
     expect(ending).toBe(0);
-    expect(Date.now() - toldAt).toBeLessThan(10_000);
+    expect(stderr).not.toContain('calls abandoned');
     expect([health.seen, unknown.seen]).toEqual([[1, 2], [3]]);
     expect(stderr).toMatch(/"signal":"SIGTERM","msg":"shutting down"[\s\S]*"msg":"stopped"/);
     expect(await readdir(join(directory, 'run'))).toEqual([]);
@@ -229,13 +228,12 @@ describe('signetd told to end', () => {
     expect((await readdir(daemon.storagePath)).sort()).toEqual(names.sort());
   });
 
-  it('without any call exits at once', async () => {
+  it('without any call does not wait for one to end', async () => {
     const daemon = resources.use(await startAgentDaemon(directory));
     await daemon.agent().status();
-    const toldAt = Date.now();
-    const { ending } = await daemon.program.stop();
+    const { ending, stderr } = await daemon.program.stop();
     expect(ending).toBe(0);
-    expect(Date.now() - toldAt).toBeLessThan(3000);
+    expect(stderr).not.toContain('calls abandoned');
   });
 
   it('twice by one keypress, as under npm, still ends gracefully', async () => {
@@ -274,7 +272,7 @@ describe('the log level', () => {
     const send = async (signal: NodeJS.Signals, line: string) => {
       expected += `${line}\n`;
       daemon.program.kill(signal);
-      await waitFor(line, () => daemon.program.stdout === expected, { timeoutMs: 5000 });
+      await waitFor(line, () => daemon.program.stdout === expected);
     };
     await send('SIGUSR1', 'Successfully setting log level to debug');
     await send(
@@ -308,7 +306,6 @@ describe('an idle agent', () => {
     const { ending } = await daemon.program.ended;
     expect(ending).toBe(0);
     expect(Date.now() - lastCallAt).toBeGreaterThanOrEqual(1400);
-    expect(Date.now() - lastCallAt).toBeLessThan(8000);
     expect(await readdir(join(directory, 'run'))).toEqual([]);
   });
 });

@@ -103,17 +103,13 @@ describe('keys that notary wrote', () => {
     const root = keyIdIn(await notary.succeeds('key', 'generate'));
     await signs(agent, root);
     await notary.run(['key', 'remove', root], 'yes\n');
-    await waitFor(
-      'the removal to be seen',
-      async () => {
-        const error = await agent.sign({ key_id: root, message: MESSAGE }).then(
-          () => undefined,
-          (thrown: { code: string }) => thrown.code,
-        );
-        return error === 'KEY_NOT_FOUND';
-      },
-      { timeoutMs: 1000 },
-    );
+    await waitFor('the removal to be seen', async () => {
+      const error = await agent.sign({ key_id: root, message: MESSAGE }).then(
+        () => undefined,
+        (thrown: { code: string }) => thrown.code,
+      );
+      return error === 'KEY_NOT_FOUND';
+    });
     expect(await listed(agent)).toEqual([]);
   });
 
@@ -128,17 +124,13 @@ describe('keys that notary wrote', () => {
     const before = await readFile(file, 'utf8');
     await notary.succeeds('key', 'passwd', root);
     expect(await readFile(file, 'utf8')).not.toBe(before);
-    await waitFor(
-      'the new file to be seen',
-      async () => {
-        const error = await agent.sign({ key_id: root, message: MESSAGE }).then(
-          () => undefined,
-          (thrown: { code: string }) => thrown.code,
-        );
-        return error === 'PASSPHRASE_INCORRECT' || error === 'PASSPHRASE_REQUIRED';
-      },
-      { timeoutMs: 1000 },
-    );
+    await waitFor('the new file to be seen', async () => {
+      const error = await agent.sign({ key_id: root, message: MESSAGE }).then(
+        () => undefined,
+        (thrown: { code: string }) => thrown.code,
+      );
+      return error === 'PASSPHRASE_INCORRECT' || error === 'PASSPHRASE_REQUIRED';
+    });
     await unlock();
     await signs(agent, root);
   });

@@ -274,9 +274,9 @@ describe('what notary-signer does wrong', () => {
     }
     const created = await ask(door, CREATE_KEY, { algorithm: 'ecdsa', gun: 'g', role: 'snapshot' });
     expect(created).toMatchObject({ ...unavailable, message: 'Key creation failed' });
-    await waitFor('NOT_SERVING', healthIs(2), { timeoutMs: 2000 });
+    await waitFor('NOT_SERVING', healthIs(2));
     await rename(away, signetd.storagePath);
-    await waitFor('SERVING', healthIs(1), { timeoutMs: 2000 });
+    await waitFor('SERVING', healthIs(1));
     expect(await sign(key.id)).toMatchObject({ status: GRPC_STATUS.OK });
   });
 });

@@ -36,7 +36,6 @@ test.each([
   const { answer, elapsedMs } = await timed(connection.send(path, body, { end: false }));
   expect(answer).toMatchObject(late);
   expect(elapsedMs).toBeGreaterThan(CALL_TIMEOUT_MS * 0.9);
-  expect(elapsedMs).toBeLessThan(CALL_TIMEOUT_MS * 2);
   expect(await connection.call(HEALTH_CHECK, Buffer.alloc(0))).toMatchObject({ status: GRPC_STATUS.OK });
 });
 

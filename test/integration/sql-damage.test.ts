@@ -386,7 +386,7 @@ describe.each(SERVERS)('a database on %s', (kind) => {
     ];
     expect((await Promise.all(calls)).map(({ code }) => code)).toEqual(calls.map(() => UNAVAILABLE));
     expect(isLocked).toBe(true);
-    await waitFor('NOT_SERVING', async () => (await health(daemon)) === NOT_SERVING, { timeoutMs: 3000 });
+    await waitFor('NOT_SERVING', async () => (await health(daemon)) === NOT_SERVING);
     await locked;
     await worksAgain();
   });
@@ -394,7 +394,7 @@ describe.each(SERVERS)('a database on %s', (kind) => {
   it('without its table is not taken for one without keys', async () => {
     await createBoth();
     await database.sql('ALTER TABLE private_keys RENAME TO hidden');
-    await waitFor('NOT_SERVING', async () => (await health(daemon)) === NOT_SERVING, { timeoutMs: 5000 });
+    await waitFor('NOT_SERVING', async () => (await health(daemon)) === NOT_SERVING);
     const code = FAILED_PRECONDITION;
     expect(await outcomes()).toEqual({ first: code, create: INTERNAL, delete: INTERNAL, info: code, used: code });
     await database.sql('ALTER TABLE hidden RENAME TO private_keys');

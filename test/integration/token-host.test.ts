@@ -60,7 +60,7 @@ describe('a token host', () => {
       expect(outcomes.filter((outcome) => outcome !== true && outcome !== 'UNAVAILABLE')).toEqual([]);
       expect(outcomes).toContain('UNAVAILABLE');
       // The first end is mended at once; if they follow each other, after a short while.
-      await waitFor('the next signature', async () => (await sign()) === true, { timeoutMs: 5000 });
+      await waitFor('the next signature', async () => (await sign()) === true);
       expect(backend.hostPid).not.toBe(pid);
     }
   });
