@@ -16,14 +16,14 @@ export async function* localCollections(trustDir: string): AsyncIterable<KnownCo
   }
 }
 
-/** `tuf/<gun>/metadata`; a GUN has any number of levels. */
-async function* metadataDirectories(directory: string): AsyncIterable<string> {
+/** `tuf/<gun>/metadata`; a GUN has any number of levels, of which only the first may have that name, too (gun.ts). */
+async function* metadataDirectories(directory: string, isTop = true): AsyncIterable<string> {
   const entries = await opendir(directory).catch(() => undefined);
   if (entries === undefined) return;
   for await (const entry of entries) {
     if (!entry.isDirectory()) continue;
     const path = join(directory, entry.name);
-    if (entry.name === 'metadata') yield path;
-    else yield* metadataDirectories(path);
+    if (entry.name === 'metadata' && !isTop) yield path;
+    else yield* metadataDirectories(path, false);
   }
 }
