@@ -2,54 +2,26 @@
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { AgentClient } from '../../src/client/agent-client.ts';
+import { describe, expect, it } from 'vitest';
 import { openKeyPem, readKeyPem } from '../../src/crypto/key-pem.ts';
 import { parsePem } from '../../src/crypto/pem.ts';
 import { Secret } from '../../src/crypto/secret.ts';
 import type { AgentKey, GenerateKeyRequest } from '../../src/rpc/messages.ts';
-import { type AgentDaemon, startAgentDaemon } from '../support/agent-daemon.ts';
-import { person } from '../support/conversation.ts';
-import { type TemporaryDirectory, temporaryDirectory } from '../support/temp.ts';
+import { agentHome } from '../support/agent-home.ts';
 
 const PASSPHRASE = 'a passphrase for these tests';
 const OTHER = 'another passphrase for these tests';
 const OWNER = { role: 'targets', gun: 'registry.example.com/team/app' };
 const UNKNOWN = '0'.repeat(64);
 
-let directory: TemporaryDirectory;
-let daemon: AgentDaemon;
-let agent: AgentClient;
-const opened: Disposable[] = [];
-
-beforeAll(async () => {
-  directory = await temporaryDirectory();
-  daemon = await startAgentDaemon(directory.path);
-  agent = daemon.agent();
-});
-afterEach(() => {
-  for (const session of opened.splice(0)) session[Symbol.dispose]();
-});
-afterAll(async () => {
-  await daemon[Symbol.asyncDispose]();
-  expect(daemon.program.stderr).not.toContain(PASSPHRASE);
-  expect(daemon.program.stderr).not.toContain(OTHER);
-  await directory[Symbol.asyncDispose]();
-});
+const home = agentHome([PASSPHRASE, OTHER]);
 
 const bytes = (text: string) => Buffer.from(text);
-const fileOf = (keyId: string) => join(daemon.storagePath, `${keyId}.key`);
+const fileOf = (keyId: string) => join(home.daemon.storagePath, `${keyId}.key`);
 const unlock = (keyId: string, passphrase: string) =>
-  agent.unlock({ key_id: keyId, passphrase: bytes(passphrase), ttl_ms: 0 });
+  home.agent.unlock({ key_id: keyId, passphrase: bytes(passphrase), ttl_ms: 0 });
 const generate = (request: Partial<GenerateKeyRequest> = {}): Promise<AgentKey> =>
-  agent.generateKey({ algorithm: 'ecdsa', ...OWNER, passphrase: bytes(PASSPHRASE), ...request });
-
-async function asking(answer: Parameters<typeof person>[0]) {
-  const who = person(answer);
-  const interaction = await agent.interact(who);
-  opened.push(interaction);
-  return { who, interaction: interaction.id };
-}
+  home.agent.generateKey({ algorithm: 'ecdsa', ...OWNER, passphrase: bytes(PASSPHRASE), ...request });
 
 function pkcs8(): Buffer {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'der', type: 'pkcs8' });
@@ -93,32 +65,32 @@ describe('GenerateKey', () => {
     ],
     ['a line break in the GUN', { gun: 'a\nrole: root' }, 'INVALID_ARGUMENT', 'gun has a control character'],
   ])('refuses %s', async (_what, request, code, message) => {
-    const before = await readdir(daemon.storagePath);
+    const before = await readdir(home.daemon.storagePath);
     await expect(generate(request)).rejects.toMatchObject({ code, message });
-    expect(await readdir(daemon.storagePath)).toEqual(before);
+    expect(await readdir(home.daemon.storagePath)).toEqual(before);
   });
 
   it('puts the key where the caller says', async () => {
-    expect((await generate({ backend: 'storage' })).location).toMatch(daemon.storagePath);
+    expect((await generate({ backend: 'storage' })).location).toMatch(home.daemon.storagePath);
     expect((await generate({ backend: 'file' })).passed_over).toEqual([]);
   });
 });
 
 describe('ImportKey', () => {
   it('stores a key that signs, sealed under the passphrase', async () => {
-    const key = await agent.importKey({ pkcs8: pkcs8(), ...OWNER, passphrase: bytes(PASSPHRASE) });
+    const key = await home.agent.importKey({ pkcs8: pkcs8(), ...OWNER, passphrase: bytes(PASSPHRASE) });
     expect(key).toMatchObject({ ...OWNER, needs_passphrase: true, backend: 'file' });
-    await agent.lock(key.key_id);
+    await home.agent.lock(key.key_id);
     await unlock(key.key_id, PASSPHRASE);
-    const { signature } = await agent.sign({ key_id: key.key_id, message: bytes('x') });
+    const { signature } = await home.agent.sign({ key_id: key.key_id, message: bytes('x') });
     expect(signature).toHaveLength(64);
   });
 
   it('never overwrites', async () => {
     const der = pkcs8();
-    const { key_id } = await agent.importKey({ pkcs8: der, ...OWNER, passphrase: bytes(PASSPHRASE) });
+    const { key_id } = await home.agent.importKey({ pkcs8: der, ...OWNER, passphrase: bytes(PASSPHRASE) });
     const before = await readFile(fileOf(key_id));
-    const again = agent.importKey({ pkcs8: der, role: 'root', gun: '', passphrase: bytes(OTHER) });
+    const again = home.agent.importKey({ pkcs8: der, role: 'root', gun: '', passphrase: bytes(OTHER) });
     await expect(again).rejects.toMatchObject({
       code: 'KEY_EXISTS',
       message: `key ${key_id} is in ${fileOf(key_id)} already`,
@@ -128,19 +100,19 @@ describe('ImportKey', () => {
 
   it('refuses what is no private key, without repeating it', async () => {
     const secret = bytes('0123456789 this is not DER');
-    const error = await agent
+    const error = await home.agent
       .importKey({ pkcs8: secret, ...OWNER, passphrase: bytes(PASSPHRASE) })
       .catch((thrown: Error) => thrown);
     expect(error).toMatchObject({ code: 'INVALID_ARGUMENT' });
     expect(String(error)).not.toContain('0123456789');
-    expect(daemon.program.stderr).not.toContain('0123456789');
+    expect(home.daemon.program.stderr).not.toContain('0123456789');
   });
 });
 
 describe('ExportKey', () => {
   it('gives the stored block with the path that notary needs', async () => {
     const { key_id } = await generate();
-    const { pem } = await agent.exportKey(key_id);
+    const { pem } = await home.agent.exportKey(key_id);
     const block = parsePem(bytes(pem));
     expect([...(block?.headers ?? [])].sort()).toEqual([
       ['gun', OWNER.gun],
@@ -152,29 +124,29 @@ describe('ExportKey', () => {
 
   it('seals a file that is not sealed', async () => {
     const der = pkcs8();
-    const { key_id } = await agent.importKey({ pkcs8: der, ...OWNER, passphrase: bytes(PASSPHRASE) });
-    await agent.lock('');
+    const { key_id } = await home.agent.importKey({ pkcs8: der, ...OWNER, passphrase: bytes(PASSPHRASE) });
+    await home.agent.lock('');
     const plain = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }).export({ format: 'pem', type: 'pkcs8' });
     await writeFile(fileOf(key_id), plain);
-    const { interaction } = await asking(() => OTHER);
-    const { pem } = await agent.exportKey(key_id, { interaction });
+    const { interaction } = await home.session(() => OTHER);
+    const { pem } = await home.agent.exportKey(key_id, { interaction });
     using secret = Secret.fromText(OTHER);
     using key = await openKeyPem(readKeyPem(bytes(pem)), secret);
     expect(key.keyId).toBe(key_id);
   });
 
   it('knows no other keys', async () => {
-    await expect(agent.exportKey(UNKNOWN)).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
-    await expect(agent.exportKey('abc')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(home.agent.exportKey(UNKNOWN)).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
+    await expect(home.agent.exportKey('abc')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 });
 
 describe('ChangePassphrase', () => {
   it('asks for the old passphrase, then for the new one', async () => {
     const { key_id } = await generate();
-    await agent.lock(key_id);
-    const { who, interaction } = await asking(({ kind }) => (kind === 'passphrase' ? PASSPHRASE : OTHER));
-    await agent.changePassphrase({ key_id, new_passphrase: bytes('') }, { interaction });
+    await home.agent.lock(key_id);
+    const { who, interaction } = await home.session(({ kind }) => (kind === 'passphrase' ? PASSPHRASE : OTHER));
+    await home.agent.changePassphrase({ key_id, new_passphrase: bytes('') }, { interaction });
     expect(who.asked.map(({ kind }) => kind)).toEqual(['passphrase', 'new passphrase']);
     await expect(unlock(key_id, PASSPHRASE)).rejects.toMatchObject({ code: 'PASSPHRASE_INCORRECT' });
     await unlock(key_id, OTHER);
@@ -186,7 +158,7 @@ describe('ChangePassphrase', () => {
     const { key_id } = await generate();
     const before = await readFile(fileOf(key_id));
     await unlock(key_id, PASSPHRASE);
-    const change = agent.changePassphrase({ key_id, new_passphrase: bytes(OTHER) });
+    const change = home.agent.changePassphrase({ key_id, new_passphrase: bytes(OTHER) });
     await expect(change).rejects.toMatchObject({ code: 'PASSPHRASE_INCORRECT' });
     expect(await readFile(fileOf(key_id))).toEqual(before);
   });
@@ -194,8 +166,8 @@ describe('ChangePassphrase', () => {
   it('leaves everything as it is when the person declines', async () => {
     const { key_id } = await generate();
     const before = await readFile(fileOf(key_id));
-    const { interaction } = await asking(({ kind }) => (kind === 'passphrase' ? PASSPHRASE : undefined));
-    const change = agent.changePassphrase({ key_id, new_passphrase: bytes('') }, { interaction });
+    const { interaction } = await home.session(({ kind }) => (kind === 'passphrase' ? PASSPHRASE : undefined));
+    const change = home.agent.changePassphrase({ key_id, new_passphrase: bytes('') }, { interaction });
     await expect(change).rejects.toMatchObject({ code: 'PASSPHRASE_REQUIRED' });
     expect(await readFile(fileOf(key_id))).toEqual(before);
   });
@@ -204,9 +176,9 @@ describe('ChangePassphrase', () => {
 describe('RelabelKey', () => {
   it('rewrites the headers without the passphrase', async () => {
     const { key_id } = await generate();
-    await agent.lock(key_id);
+    await home.agent.lock(key_id);
     const before = parsePem(await readFile(fileOf(key_id)));
-    const relabelled = await agent.relabelKey({ key_id, role: 'alice', gun: '' });
+    const relabelled = await home.agent.relabelKey({ key_id, role: 'alice', gun: '' });
     expect(relabelled).toMatchObject({ key_id, role: 'alice', gun: '', needs_passphrase: true });
     const after = parsePem(await readFile(fileOf(key_id)));
     expect(after?.bytes).toEqual(before?.bytes);
@@ -216,7 +188,7 @@ describe('RelabelKey', () => {
 
   it('wants a GUN for the roles of one collection', async () => {
     const { key_id } = await generate();
-    await expect(agent.relabelKey({ key_id, role: 'snapshot', gun: '' })).rejects.toMatchObject({
+    await expect(home.agent.relabelKey({ key_id, role: 'snapshot', gun: '' })).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       message: 'a key of role snapshot needs a GUN',
     });
@@ -225,12 +197,12 @@ describe('RelabelKey', () => {
 
 describe('calls on tokens, where none is configured', () => {
   it('say so', async () => {
-    expect(await agent.listTokens()).toEqual({ tokens: [] });
+    expect(await home.agent.listTokens()).toEqual({ tokens: [] });
     const none = { code: 'TOKEN_NOT_PRESENT', message: 'no token is configured' };
-    await expect(agent.changePin({ serial: '', secret: 'pin' })).rejects.toMatchObject(none);
-    await expect(agent.unblockPin('')).rejects.toMatchObject(none);
-    await expect(agent.initialiseToken({ serial: '', label: 'x' })).rejects.toMatchObject(none);
+    await expect(home.agent.changePin({ serial: '', secret: 'pin' })).rejects.toMatchObject(none);
+    await expect(home.agent.unblockPin('')).rejects.toMatchObject(none);
+    await expect(home.agent.initialiseToken({ serial: '', label: 'x' })).rejects.toMatchObject(none);
     const { key_id } = await generate();
-    await expect(agent.attestKey(key_id)).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+    await expect(home.agent.attestKey(key_id)).rejects.toMatchObject({ code: 'UNSUPPORTED' });
   });
 });
