@@ -1,16 +1,10 @@
 import { createCipheriv } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { decryptLegacy, isLegacyEncrypted, parseLegacyEncryption } from '../../../src/crypto/legacy-pem.ts';
-import { type PemBlock, parsePem } from '../../../src/crypto/pem.ts';
+import type { PemBlock } from '../../../src/crypto/pem.ts';
+import { pemVector } from '../../support/private-keys.ts';
 
 const passphrase = Buffer.from('passw0rd1');
-
-function vector(name: string): PemBlock {
-  const block = parsePem(readFileSync(new URL(`../../vectors/key-formats/${name}.pem`, import.meta.url)));
-  if (block === undefined) throw new Error(`no PEM in ${name}`);
-  return block;
-}
 
 const withInfo = (info: string, length = 16): PemBlock => ({
   type: 'EC PRIVATE KEY',
@@ -20,15 +14,15 @@ const withInfo = (info: string, length = 16): PemBlock => ({
 
 describe('decryptLegacy', () => {
   it.each(['aes128', 'aes192', 'aes256', 'des3', 'des'])('opens what OpenSSL sealed with -%s', async (name) => {
-    const block = vector(`sec1-${name}`);
+    const block = pemVector(`sec1-${name}`);
     expect(isLegacyEncrypted(block)).toBe(true);
     expect(await decryptLegacy(parseLegacyEncryption(block), block.bytes, passphrase)).toEqual(
-      vector('sec1-plain').bytes,
+      pemVector('sec1-plain').bytes,
     );
   });
 
   it.each(['aes256', 'des3', 'des'])('finds wrong padding under a wrong passphrase with -%s', async (name) => {
-    const block = vector(`sec1-${name}`);
+    const block = pemVector(`sec1-${name}`);
     const attempts = [...Array(8).keys()].map((n) =>
       decryptLegacy(parseLegacyEncryption(block), block.bytes, Buffer.of(n)),
     );
@@ -49,11 +43,11 @@ describe('decryptLegacy', () => {
   });
 
   it('is not disturbed when the passphrase is zeroed meanwhile', async () => {
-    const block = vector('sec1-aes256');
+    const block = pemVector('sec1-aes256');
     const copy = Buffer.from(passphrase);
     const opened = decryptLegacy(parseLegacyEncryption(block), block.bytes, copy);
     copy.fill(0);
-    expect(await opened).toEqual(vector('sec1-plain').bytes);
+    expect(await opened).toEqual(pemVector('sec1-plain').bytes);
   });
 });
 

@@ -1,7 +1,5 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { beforeAll, describe, expect, it } from 'vitest';
-import type { KeyAlgorithm } from '../../../src/crypto/algorithms.ts';
+import { describe, expect, it } from 'vitest';
 import {
   contextTag,
   type DerNode,
@@ -12,15 +10,9 @@ import {
   encodeDer,
 } from '../../../src/crypto/der.ts';
 import { curveByOid } from '../../../src/crypto/named-curves.ts';
-import { parsePem } from '../../../src/crypto/pem.ts';
 import { PrivateKey } from '../../../src/crypto/private-key.ts';
 import { toKeyObject } from '../../../src/crypto/public-key.ts';
-
-function vector(name: string): Buffer {
-  const block = parsePem(readFileSync(new URL(`../../vectors/key-formats/${name}.pem`, import.meta.url)));
-  if (block === undefined) throw new Error(`no PEM in ${name}`);
-  return block.bytes;
-}
+import { keyVector, oneKeyOfEach } from '../../support/private-keys.ts';
 
 const invalid = (text: string) =>
   expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringContaining(text) });
@@ -39,30 +31,23 @@ const publicKeyField = (hex: string): DerNode => ({
   content: Buffer.from(`00${hex}`, 'hex'),
 });
 
-const keys = new Map<KeyAlgorithm, PrivateKey>();
-const key = (algorithm: KeyAlgorithm): PrivateKey => {
-  const found = keys.get(algorithm);
-  if (found === undefined) throw new Error(`no ${algorithm} key`);
-  return found;
-};
-beforeAll(async () => {
-  for (const algorithm of ['ecdsa', 'ed25519', 'rsa'] as const)
-    keys.set(algorithm, await PrivateKey.generate(algorithm));
-}, 60_000);
+const key = oneKeyOfEach();
 
 describe("Notary's dialect", () => {
   it('writes EC as version 1 with curve and public key inside', () => {
-    const der = PrivateKey.fromPkcs8(vector('p8-plain')).toPkcs8();
-    expect(der).toEqual(pkcs8(1, [derOid(EC), derOid(P256)], vector('sec1-plain')));
+    const der = PrivateKey.fromPkcs8(keyVector('p8-plain')).toPkcs8();
+    expect(der).toEqual(pkcs8(1, [derOid(EC), derOid(P256)], keyVector('sec1-plain')));
   });
 
   it('writes RSA without NULL', () => {
-    const der = PrivateKey.fromPkcs1(vector('pkcs1-plain')).toPkcs8();
-    expect(der).toEqual(pkcs8(0, [derOid('1.2.840.113549.1.1.1')], vector('pkcs1-plain')));
+    const der = PrivateKey.fromPkcs1(keyVector('pkcs1-plain')).toPkcs8();
+    expect(der).toEqual(pkcs8(0, [derOid('1.2.840.113549.1.1.1')], keyVector('pkcs1-plain')));
   });
 
   it("writes Ed25519 as Notary's library did", () => {
-    expect(PrivateKey.fromPkcs8(vector('ed25519-notary-plain')).toPkcs8()).toEqual(vector('ed25519-notary-plain'));
+    expect(PrivateKey.fromPkcs8(keyVector('ed25519-notary-plain')).toPkcs8()).toEqual(
+      keyVector('ed25519-notary-plain'),
+    );
   });
 
   it('is read by OpenSSL for EC and RSA', () => {
@@ -74,9 +59,9 @@ describe("Notary's dialect", () => {
 });
 
 describe('EC encodings', () => {
-  const id = PrivateKey.fromPkcs8(vector('p8-plain')).keyId;
-  const scalar = vector('sec1-plain').subarray(7, 39).toString('hex');
-  const point = vector('p8-plain').subarray(-65).toString('hex');
+  const id = PrivateKey.fromPkcs8(keyVector('p8-plain')).keyId;
+  const scalar = keyVector('sec1-plain').subarray(7, 39).toString('hex');
+  const point = keyVector('p8-plain').subarray(-65).toString('hex');
   const bits = (hex: string): DerNode => ({
     tag: contextTag(1, 'constructed'),
     content: [{ tag: 3, content: Buffer.from(`00${hex}`, 'hex') }],
@@ -84,7 +69,7 @@ describe('EC encodings', () => {
 
   it.each([
     ['no public key', () => PrivateKey.fromSec1(sec1(scalar, curve(P256)))],
-    ['a compressed public key', () => PrivateKey.fromPkcs8(vector('p8-compressed-point'))],
+    ['a compressed public key', () => PrivateKey.fromPkcs8(keyVector('p8-compressed-point'))],
     ['leading zeros', () => PrivateKey.fromSec1(sec1(`0000${scalar}`, curve(P256)))],
     ['no curve inside PKCS#8', () => PrivateKey.fromPkcs8(pkcs8(0, [derOid(EC), derOid(P256)], sec1(scalar)))],
     [
@@ -151,12 +136,12 @@ describe('EC encodings', () => {
     ['an unknown inner version', () => PrivateKey.fromSec1(encodeDer(derSequence(derUnsigned(2)))), 'unknown version'],
     [
       'trailing bytes',
-      () => PrivateKey.fromSec1(Buffer.concat([vector('sec1-plain'), Buffer.of(0)])),
+      () => PrivateKey.fromSec1(Buffer.concat([keyVector('sec1-plain'), Buffer.of(0)])),
       'trailing bytes',
     ],
     [
       'trailing bytes outside',
-      () => PrivateKey.fromPkcs8(Buffer.concat([vector('p8-plain'), Buffer.of(0)])),
+      () => PrivateKey.fromPkcs8(Buffer.concat([keyVector('p8-plain'), Buffer.of(0)])),
       'trailing bytes',
     ],
     [
@@ -169,17 +154,17 @@ describe('EC encodings', () => {
   });
 
   it('on other curves are not supported', () => {
-    expect(() => PrivateKey.fromPkcs8(vector('p8-secp256k1'))).toThrow(
+    expect(() => PrivateKey.fromPkcs8(keyVector('p8-secp256k1'))).toThrow(
       unsupported('EC keys on the curve 1.3.132.0.10 are not supported'),
     );
-    expect(() => PrivateKey.fromPkcs8(vector('p8-explicit-curve'))).toThrow(
+    expect(() => PrivateKey.fromPkcs8(keyVector('p8-explicit-curve'))).toThrow(
       unsupported('EC keys with explicit curve parameters are not supported'),
     );
   });
 });
 
 describe('Ed25519 encodings', () => {
-  const notary = vector('ed25519-notary-plain').subarray(-96);
+  const notary = keyVector('ed25519-notary-plain').subarray(-96);
   const seed = notary.subarray(32, 64);
   const rfc8410 = (inner: Uint8Array, ...rest: DerNode[]) =>
     pkcs8(rest.length > 0 ? 1 : 0, [derOid('1.3.101.112')], encodeDer(derOctetString(inner)), ...rest);
@@ -188,7 +173,7 @@ describe('Ed25519 encodings', () => {
   it('of RFC 8410 are read, with and without public key', () => {
     expect(PrivateKey.fromPkcs8(rfc8410(seed)).keyId).toBe(id);
     expect(PrivateKey.fromPkcs8(rfc8410(seed, publicKeyField(notary.subarray(0, 32).toString('hex')))).keyId).toBe(id);
-    expect(PrivateKey.fromPkcs8(vector('ed25519-rfc8410')).algorithm).toBe('ed25519');
+    expect(PrivateKey.fromPkcs8(keyVector('ed25519-rfc8410')).algorithm).toBe('ed25519');
   });
 
   it('with another public half are refused', () => {
@@ -223,7 +208,7 @@ describe('Ed25519 encodings', () => {
 });
 
 describe('RSA encodings', () => {
-  const rsa = createPrivateKey({ key: vector('pkcs1-rsa1024'), format: 'der', type: 'pkcs1' }).export({
+  const rsa = createPrivateKey({ key: keyVector('pkcs1-rsa1024'), format: 'der', type: 'pkcs1' }).export({
     format: 'jwk',
   });
   type Field = 'n' | 'e' | 'd' | 'p' | 'q' | 'dp' | 'dq' | 'qi';
@@ -243,7 +228,7 @@ describe('RSA encodings', () => {
   it('are read with 1024 bits, as Notary does, with NULL and without', () => {
     const { keyId } = PrivateKey.fromPkcs1(pkcs1());
     const rsaEncryption = derOid('1.2.840.113549.1.1.1');
-    expect(keyId).toBe(PrivateKey.fromPkcs1(vector('pkcs1-rsa1024')).keyId);
+    expect(keyId).toBe(PrivateKey.fromPkcs1(keyVector('pkcs1-rsa1024')).keyId);
     expect(PrivateKey.fromPkcs8(pkcs8(0, [rsaEncryption, nothing], pkcs1())).keyId).toBe(keyId);
     expect(PrivateKey.fromPkcs8(pkcs8(0, [rsaEncryption], pkcs1())).keyId).toBe(keyId);
   });
@@ -262,19 +247,19 @@ describe('RSA encodings', () => {
   });
 
   it('of other sizes and kinds are not supported', () => {
-    expect(() => PrivateKey.fromPkcs1(vector('pkcs1-rsa512'))).toThrow(
+    expect(() => PrivateKey.fromPkcs1(keyVector('pkcs1-rsa512'))).toThrow(
       unsupported('RSA keys of 512 bits are not supported'),
     );
     expect(() => PrivateKey.fromPkcs1(pkcs1({ n: 2n ** 16384n + 1n }))).toThrow(
       unsupported('RSA keys of 16385 bits are not supported'),
     );
-    expect(() => PrivateKey.fromPkcs1(vector('pkcs1-three-primes'))).toThrow(
+    expect(() => PrivateKey.fromPkcs1(keyVector('pkcs1-three-primes'))).toThrow(
       unsupported('RSA keys with more than two primes are not supported'),
     );
-    expect(() => PrivateKey.fromPkcs8(vector('p8-rsa-pss'))).toThrow(
+    expect(() => PrivateKey.fromPkcs8(keyVector('p8-rsa-pss'))).toThrow(
       unsupported('private keys with the algorithm identifier 1.2.840.113549.1.1.10 are not supported'),
     );
-    expect(() => PrivateKey.fromPkcs8(vector('p8-ed448'))).toThrow(
+    expect(() => PrivateKey.fromPkcs8(keyVector('p8-ed448'))).toThrow(
       unsupported('private keys with the algorithm identifier 1.3.101.113 are not supported'),
     );
   });

@@ -1,32 +1,15 @@
 import { constants, createHash, verify } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { p256, p384, p521 } from '@noble/curves/nist.js';
-import { beforeAll, describe, expect, it } from 'vitest';
-import type { KeyAlgorithm } from '../../../src/crypto/algorithms.ts';
-import { parsePem } from '../../../src/crypto/pem.ts';
+import { describe, expect, it } from 'vitest';
 import { PrivateKey } from '../../../src/crypto/private-key.ts';
 import { toKeyObject, verifySignature } from '../../../src/crypto/public-key.ts';
+import { keyVector, oneKeyOfEach } from '../../support/private-keys.ts';
 
 const message = Buffer.from('what is to be signed');
 
-function vector(name: string): Buffer {
-  const block = parsePem(readFileSync(new URL(`../../vectors/key-formats/${name}.pem`, import.meta.url)));
-  if (block === undefined) throw new Error(`no PEM in ${name}`);
-  return block.bytes;
-}
-
-const keys = new Map<KeyAlgorithm, PrivateKey>();
-const key = (algorithm: KeyAlgorithm): PrivateKey => {
-  const found = keys.get(algorithm);
-  if (found === undefined) throw new Error(`no ${algorithm} key`);
-  return found;
-};
-beforeAll(async () => {
-  for (const algorithm of ['ecdsa', 'ed25519', 'rsa'] as const)
-    keys.set(algorithm, await PrivateKey.generate(algorithm));
-}, 60_000);
+const key = oneKeyOfEach();
 
 describe('generate', () => {
   it('makes P-256, Ed25519 and RSA 3072', () => {
@@ -92,7 +75,7 @@ describe('signatures of messages', () => {
     ['p8-p384', 96, p384],
     ['p8-p521', 132, p521],
   ] as const)('by %s are r‖s over SHA-256 for another implementation too', async (name, length, noble) => {
-    const signer = PrivateKey.fromPkcs8(vector(name));
+    const signer = PrivateKey.fromPkcs8(keyVector(name));
     const signature = await signer.sign({ message });
     expect(signature).toHaveLength(length);
     const digest = createHash('sha256').update(message).digest();
@@ -101,7 +84,7 @@ describe('signatures of messages', () => {
   });
 
   it('on P-224 are 56 bytes', async () => {
-    const signer = PrivateKey.fromPkcs8(vector('p8-p224'));
+    const signer = PrivateKey.fromPkcs8(keyVector('p8-p224'));
     const signature = await signer.sign({ message });
     expect(signature).toHaveLength(56);
     expect(verifySignature(signer.publicKey, message, signature)).toBe(true);

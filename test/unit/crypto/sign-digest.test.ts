@@ -1,28 +1,21 @@
 import { constants, createHash, verify } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { p256, p384, p521 } from '@noble/curves/nist.js';
 import { describe, expect, it } from 'vitest';
 import { DIGEST_BYTES } from '../../../src/crypto/algorithms.ts';
-import { parsePem } from '../../../src/crypto/pem.ts';
 import { PrivateKey } from '../../../src/crypto/private-key.ts';
 import { toKeyObject, verifySignature } from '../../../src/crypto/public-key.ts';
+import { keyVector } from '../../support/private-keys.ts';
 
 const message = Buffer.from('what is to be signed');
 const hashes = ['sha256', 'sha384', 'sha512'] as const;
 const digestOf = (hash: (typeof hashes)[number]) => createHash(hash).update(message).digest();
-
-function vector(name: string): Buffer {
-  const block = parsePem(readFileSync(new URL(`../../vectors/key-formats/${name}.pem`, import.meta.url)));
-  if (block === undefined) throw new Error(`no PEM in ${name}`);
-  return block.bytes;
-}
 
 describe.each([
   ['p8-plain', 64, p256],
   ['p8-p384', 96, p384],
   ['p8-p521', 132, p521],
 ] as const)('digests signed by %s', (name, length, noble) => {
-  const key = PrivateKey.fromPkcs8(vector(name));
+  const key = PrivateKey.fromPkcs8(keyVector(name));
 
   it.each(hashes)('of %s verify as the message does', async (hash) => {
     const digest = digestOf(hash);
@@ -47,7 +40,7 @@ describe.each([
 });
 
 describe.each(['pkcs1-rsa1024', 'pkcs1-plain'])('digests signed by %s', (name) => {
-  const key = PrivateKey.fromPkcs1(vector(name));
+  const key = PrivateKey.fromPkcs1(keyVector(name));
 
   it.each(name === 'pkcs1-plain' ? hashes : (['sha256', 'sha384'] as const))(
     'of %s verify as the message does',
@@ -66,7 +59,7 @@ describe.each(['pkcs1-rsa1024', 'pkcs1-plain'])('digests signed by %s', (name) =
 });
 
 describe('refused digests', () => {
-  const ecdsa = PrivateKey.fromPkcs8(vector('p8-plain'));
+  const ecdsa = PrivateKey.fromPkcs8(keyVector('p8-plain'));
 
   it.each([
     ['sha256', 31],
@@ -97,7 +90,7 @@ describe('refused digests', () => {
   });
 
   it('for P-224', async () => {
-    const key = PrivateKey.fromPkcs8(vector('p8-p224'));
+    const key = PrivateKey.fromPkcs8(keyVector('p8-p224'));
     await expect(key.sign({ digest: Buffer.alloc(32), hash: 'sha256' })).rejects.toMatchObject({
       code: 'UNSUPPORTED',
       message: 'P-224 keys sign messages, not digests',
@@ -105,7 +98,7 @@ describe('refused digests', () => {
   });
 
   it('too long for the modulus', async () => {
-    const key = PrivateKey.fromPkcs1(vector('pkcs1-rsa1024'));
+    const key = PrivateKey.fromPkcs1(keyVector('pkcs1-rsa1024'));
     await expect(key.sign({ digest: Buffer.alloc(64), hash: 'sha512' })).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       message: 'RSA keys of 1024 bits are too short for PSS with sha512',
