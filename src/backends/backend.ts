@@ -312,7 +312,7 @@ export interface KeyBackend extends AsyncDisposable {
   /** Undefined also while the device that is there cannot; a getter may change its mind. */
   readonly importer?: KeyImporter | undefined;
   readonly exporter?: KeyExporter;
-  readonly remover?: KeyRemover;
+  readonly remover?: KeyRemover | undefined;
   readonly attester?: KeyAttester;
   readonly unlocker?: KeyUnlocker;
   readonly relabeller?: KeyRelabeller | undefined;

@@ -217,7 +217,7 @@ export class TokenConnection implements AsyncDisposable {
       const facts = await this.#findToken(host, 'initialised');
       const { slotId, serial, label } = facts;
       const module = this.#moduleFacts ?? NO_FACTS;
-      const profile = this.#options.profile ?? profileOf(module);
+      const profile = this.#options.profile ?? profileOf(module, facts);
       const attach = { op: 'attach', slotId, serial, label, profile } as const;
       const { value } = await host.request(attach, { parse: ANSWERS.attached });
       const { mechanisms, ...state } = value;
