@@ -305,7 +305,8 @@ export interface KeyBackend extends AsyncDisposable {
    * @returns ecdsa: r‖s, each half padded to the curve's size (ADR 0001); ed25519: 64 bytes (RFC 8032 §5.1.6);
    *   rsa: RSASSA-PSS, MGF1 with the same hash, salt as long as the hash (RFC 8017 §8.1).
    * @throws {SignetError} KEY_NOT_FOUND, INVALID_ARGUMENT, UNSUPPORTED, PASSPHRASE_REQUIRED, PASSPHRASE_INCORRECT,
-   *   PIN_REQUIRED, PIN_INCORRECT, PIN_LOCKED, TOUCH_TIMEOUT, TOKEN_NOT_PRESENT, INTEGRITY, UNAVAILABLE, CANCELLED
+   *   PIN_REQUIRED, PIN_INCORRECT, PIN_LOCKED, TOUCH_TIMEOUT, TOKEN_NOT_PRESENT, INTEGRITY, UNAVAILABLE, CANCELLED;
+   *   tokens also DEADLINE_EXCEEDED
    */
   sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array>;
   readonly generator?: KeyGenerator;

@@ -114,6 +114,15 @@ export function describeBackend(subject: BackendUnderTest): void {
       await expectCode('CANCELLED', home.backend.sign(keyId, { message: Buffer.from('x') }, { ...CONTEXT, signal }));
     });
 
+    if (subject.has.unlocker === 'pin') {
+      it('answers DEADLINE_EXCEEDED to a caller whose time is over, where a device is waited for', async () => {
+        const { keyId } = await home.makeKey();
+        const deadline = Date.now() - 1;
+        const signing = home.backend.sign(keyId, { message: Buffer.from('x') }, { ...CONTEXT, deadline });
+        await expectCode('DEADLINE_EXCEEDED', signing);
+      });
+    }
+
     it('does not change the message it is given', async () => {
       const { keyId } = await home.makeKey();
       const message = randomBytes(100);
