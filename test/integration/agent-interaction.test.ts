@@ -162,24 +162,6 @@ describe('a question', () => {
     expect((await sign(keyId, { interaction })).signature).toHaveLength(64);
   });
 
-  it('reaches another client while one has as many sessions as it may have', async () => {
-    const keyId = await lockedKey();
-    const connections = Array.from({ length: 4 }, () => daemon.agent());
-    for (const connection of connections) {
-      await Promise.all(Array.from({ length: 64 }, () => session(() => undefined, connection)));
-    }
-    await expect(session(() => undefined)).rejects.toMatchObject({
-      code: 'OVERLOADED',
-      message: 'too many interactions of one client',
-    });
-    const env = { PATH: process.env['PATH'] ?? '' };
-    const program = [ASKED_CLIENT, daemon.socket, keyId];
-    await using _other = await startProgram(process.execPath, program, { env }, { output: /asked/ });
-    for (const taken of opened.splice(0)) taken[Symbol.dispose]();
-    const hasRoom = () => session(() => undefined).then(Boolean, () => false);
-    await waitFor('room for another session', hasRoom);
-  });
-
   it('is not answered with more than 1 KiB', async () => {
     const keyId = await lockedKey();
     const { interaction } = await session(() => 'x'.repeat(1025));
