@@ -305,14 +305,15 @@ export interface KeyBackend extends AsyncDisposable {
    * @returns ecdsa: r‖s, each half padded to the curve's size (ADR 0001); ed25519: 64 bytes (RFC 8032 §5.1.6);
    *   rsa: RSASSA-PSS, MGF1 with the same hash, salt as long as the hash (RFC 8017 §8.1).
    * @throws {SignetError} KEY_NOT_FOUND, INVALID_ARGUMENT, UNSUPPORTED, PASSPHRASE_REQUIRED, PASSPHRASE_INCORRECT,
-   *   PIN_REQUIRED, PIN_INCORRECT, PIN_LOCKED, TOUCH_TIMEOUT, TOKEN_NOT_PRESENT, INTEGRITY, UNAVAILABLE, CANCELLED
+   *   PIN_REQUIRED, PIN_INCORRECT, PIN_LOCKED, TOUCH_TIMEOUT, TOKEN_NOT_PRESENT, INTEGRITY, UNAVAILABLE, CANCELLED;
+   *   tokens also DEADLINE_EXCEEDED
    */
   sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array>;
   readonly generator?: KeyGenerator;
   /** Undefined also while the device that is there cannot; a getter may change its mind. */
   readonly importer?: KeyImporter | undefined;
   readonly exporter?: KeyExporter;
-  readonly remover?: KeyRemover;
+  readonly remover?: KeyRemover | undefined;
   readonly attester?: KeyAttester;
   readonly unlocker?: KeyUnlocker;
   readonly relabeller?: KeyRelabeller | undefined;

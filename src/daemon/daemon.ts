@@ -69,7 +69,7 @@ export class Daemon {
   readonly #calls: Calls;
   readonly #health = new Health();
   readonly #peers = new Peers();
-  readonly #interactions = new Interactions();
+  readonly #interactions = new Interactions((peer) => this.#peers.find(peer).client);
   readonly #trustDirectories: TrustDirectories;
   readonly #listeners: Listener[] = [];
   readonly #servers: GrpcServer[] = [];

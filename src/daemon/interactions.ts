@@ -9,6 +9,7 @@ import { Secret } from '../crypto/secret.ts';
 import { SignetError } from '../errors.ts';
 import type { InteractionEvent, InteractionReply, QuestionMessage, TouchMessage } from '../rpc/messages.ts';
 import { CallInteraction } from './call-interaction.ts';
+import { CallSlots } from './call-slots.ts';
 import type { CallContext } from './calls.ts';
 import { fullStatusOf } from './status.ts';
 
@@ -19,6 +20,8 @@ export const INTERACTION_KEY = 'signet-interaction';
 
 /** Sessions that one daemon keeps open. */
 const MAX_SESSIONS = 1024;
+/** Of these, what one client may have on all its connections. */
+const CLIENT_SHARE = 1 / 4;
 /** Questions and notices that one session has open; a connection has 100 calls at most. */
 const MAX_OPEN = 256;
 /** Events that a client has not taken yet. */
@@ -30,7 +33,14 @@ type InteractCall = ServerDuplexStream<InteractionReply, InteractionEvent>;
 
 export class Interactions {
   readonly #sessions = new Map<string, InteractionSession>();
+  readonly #slots = new CallSlots(MAX_SESSIONS, { what: 'interactions', clientShare: CLIENT_SHARE });
+  readonly #clientOf: (peer: string) => string;
   #isDraining = false;
+
+  /** @param clientOf Whose a connection is, by grpc-js' name for it. */
+  constructor(clientOf: (peer: string) => string) {
+    this.#clientOf = clientOf;
+  }
 
   /** How many sessions are open. */
   get size(): number {
@@ -51,14 +61,19 @@ export class Interactions {
 
   /** The handler of `Interact`. */
   readonly serve = (call: InteractCall): void => {
-    if (this.#isDraining || this.#sessions.size >= MAX_SESSIONS) {
-      const error = this.#isDraining ? shuttingDown() : new SignetError('OVERLOADED', 'too many interactions');
+    const client = this.#clientOf(call.getPeer());
+    const refusal = this.#isDraining ? shuttingDown() : this.#slots.refusal(client);
+    if (refusal !== undefined) {
       call.on('error', () => undefined);
-      call.emit('error', fullStatusOf(error));
+      call.emit('error', fullStatusOf(refusal));
       return;
     }
-    const session = new InteractionSession(call, () => this.#sessions.delete(session.id));
+    const session = new InteractionSession(call, () => {
+      this.#sessions.delete(session.id);
+      this.#slots.giveBack(client);
+    });
     this.#sessions.set(session.id, session);
+    this.#slots.take(client);
     session.begin();
   };
 

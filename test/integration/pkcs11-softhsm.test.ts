@@ -119,8 +119,10 @@ describe('another role and GUN', () => {
     });
   });
 
-  it('cannot be had where the module keeps no labels', async () => {
-    const backend = await open({ profile: { ...GENERIC, keepsLabels: false, storesCertificates: false, imports: [] } });
+  it('cannot be had where the module keeps no labels; nor what else it does not do', async () => {
+    const lacks = { keepsLabels: false, storesCertificates: false, imports: [], removesKeys: false };
+    const backend = await open({ profile: { ...GENERIC, ...lacks } });
+    expect(backend.remover).toBeUndefined();
     expect(backend.relabeller).toBeUndefined();
     expect(backend.certifier).toBeUndefined();
     expect(backend.importer).toBeUndefined();

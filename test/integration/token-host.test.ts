@@ -138,6 +138,14 @@ describe('a token host', () => {
   });
 });
 
+/** What /proc tells of a process that only root may look into, and `EACCES` to anybody else. */
+async function readProtected(path: string): Promise<string> {
+  return await readFile(path, 'latin1').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'EACCES') return error.code;
+    throw error;
+  });
+}
+
 describe('signetd with a token', () => {
   async function start() {
     const pinFile = await hsm.pinFile();
@@ -171,16 +179,18 @@ describe('signetd with a token', () => {
     expect(signature.length).toBe(64);
 
     const maps = await readFile(`/proc/${program.pid}/maps`, 'utf8');
+    expect(maps).toMatch(/\/node(js)?$/m); // it can be seen what the process has loaded
     expect(maps).not.toMatch(/softhsm|pkcs11/);
     const children = await readFile(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8');
     const [host = ''] = children.trim().split(' ');
-    const hostMaps = await readFile(`/proc/${host}/maps`, 'utf8').catch(() => 'protected');
-    if (hostMaps !== 'protected') expect(hostMaps).toMatch(/libsofthsm2\.so/);
+    expect(await readProtected(`/proc/${host}/maps`)).toMatch(/libsofthsm2\.so|^EACCES$/);
     const pin = '135792468';
-    for (const file of ['cmdline', 'environ']) {
-      const content = await readFile(`/proc/${host}/${file}`, 'latin1').catch(() => '');
-      expect(content).not.toContain(pin);
-    }
+    const commandLine = await readFile(`/proc/${host}/cmdline`, 'utf8');
+    expect(commandLine).toContain('pkcs11/host.js');
+    expect(commandLine).not.toContain(pin);
+    const environment = await readProtected(`/proc/${host}/environ`);
+    expect(environment).toMatch(/SOFTHSM2_CONF|^EACCES$/);
+    expect(environment).not.toContain(pin);
     expect(program.stderr).not.toContain(pin);
   });
 

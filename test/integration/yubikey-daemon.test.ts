@@ -12,6 +12,11 @@ import { type RunningProgram, startProgram } from '../support/processes.ts';
 import { Resources } from '../support/resources.ts';
 import { temporaryDirectory } from '../support/temp.ts';
 import { FACTORY_PIN } from '../support/virtual-yubikey/card/settings.ts';
+import {
+  SHARING_VIOLATION,
+  takeExclusively,
+  takeExclusivelyOrThrow,
+} from '../support/virtual-yubikey/exclusive-program.ts';
 import { startVirtualYubikeys, type VirtualYubikeys } from '../support/virtual-yubikey/virtual-yubikeys.ts';
 
 const SIGNETD = fileURLToPath(new URL('../../bin/signetd', import.meta.url));
@@ -111,7 +116,7 @@ test('a root key is made on the YubiKey by the placement, and signs', async () =
   expect((await yubikeys.card().statistics()).pin.failures).toBe(0);
 });
 
-test('SIGHUP lets go of the card, until it is used again', async () => {
+test('SIGHUP lets go of the card, so that another program can have it alone, until it is used again', async () => {
   const { yubikeys, daemon, agent, keys, logged } = await start(false);
   await yubikeys.card().insert();
   await logged(`${NAME} is there`);
@@ -119,9 +124,17 @@ test('SIGHUP lets go of the card, until it is used again', async () => {
   const sign = () => agent.sign({ key_id: key?.key_id ?? '', input: 'message', message: Buffer.from('x') });
   await sign();
   expect((await tokenHosts(daemon.pid)).length).toBe(1);
+  expect(await takeExclusively(yubikeys)).toBe(SHARING_VIOLATION);
   daemon.kill('SIGHUP');
   await waitFor('the card to be let go of', async () => (await tokenHosts(daemon.pid)).length === 0);
-  await sign();
+  {
+    await using _program = await takeExclusivelyOrThrow(yubikeys);
+    expect(await outcomeOf(sign())).toMatchObject({
+      code: 'TOKEN_NOT_PRESENT',
+      message: expect.stringMatching(/or another program has it for itself$/),
+    });
+  }
+  await waitFor("the card to be Signet's again", async () => (await outcomeOf(sign()))['value'] !== undefined);
   expect((await yubikeys.card().statistics()).pin.failures).toBe(0);
 });
 

@@ -47,7 +47,7 @@ export async function startAgentServer(options: AgentServerOptions = {}): Promis
   const limits = { maxConcurrentCalls: 1000, callTimeoutMs };
   const peers = new Peers();
   const calls = new Calls({ limits, metrics: new Metrics(), peers, log });
-  const interactions = new Interactions();
+  const interactions = new Interactions((peer) => peers.find(peer).client);
   const kept = new Map<string, string>();
   const trustDirectories = new TrustDirectories({
     keyring,

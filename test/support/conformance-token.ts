@@ -1,7 +1,6 @@
 /** A PKCS#11 token as the conformance suite wants its subjects. */
-
 import type { KeyBackend } from '../../src/backends/backend.ts';
-import type { OpenBackend } from '../conformance/backend.ts';
+import type { OpenBackend } from '../conformance/subject.ts';
 
 /** @param pin Of the token. @param end Runs after the backend is closed. */
 export async function openForSuite(

@@ -79,6 +79,7 @@ const handlers = {
         firmware: '1.0',
       })),
     ),
+  emptySlots: (id) => reply(id, plan().emptySlots ?? []),
   attach: (id) => reply(id, { ...state(), mechanisms: MECHANISMS }),
   state: (id) => reply(id, state()),
   keys: async (id) => {

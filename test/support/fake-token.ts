@@ -14,6 +14,8 @@ export const AGREED = { message: Buffer.from('agreed') };
 export interface FakePlan {
   readonly flags?: number;
   readonly tokens?: readonly string[];
+  /** Descriptions of further slots. */
+  readonly emptySlots?: readonly string[] | 'no list';
   /** How the host answers a signature: a name in fake-token-host.mjs, else honestly. */
   readonly sign?: string;
   readonly load?: string;

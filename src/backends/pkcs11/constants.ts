@@ -71,6 +71,8 @@ export const CKF_TOKEN = {
   SO_PIN_LOCKED: 0x400000,
 } as const;
 
+/** Of CK_SLOT_INFO. */
+export const CKF_TOKEN_PRESENT = 0x1;
 export const CKF_OS_LOCKING_OK = 0x2;
 export const CKF_RW_SESSION = 0x2;
 export const CKF_SERIAL_SESSION = 0x4;

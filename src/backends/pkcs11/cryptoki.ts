@@ -11,6 +11,7 @@ import {
   CKF_OS_LOCKING_OK,
   CKF_RW_SESSION,
   CKF_SERIAL_SESSION,
+  CKF_TOKEN_PRESENT,
   CKG,
   CKM,
   type CKO,
@@ -119,11 +120,28 @@ export class Cryptoki {
     this.#module.C_Finalize();
   }
 
-  /** Slots with a token. A token that comes between the bindings' two calls makes the first answer too small. */
+  /** Slots with a token. */
   slots(): Handle[] {
+    return this.#slots(true);
+  }
+
+  /** How people know the slots that show no token: empty readers, and those whose card another program has for itself. */
+  emptySlots(): string[] {
+    return this.#slots(false).flatMap((slot) => {
+      try {
+        const { flags, slotDescription } = this.#module.C_GetSlotInfo(slot);
+        return (flags & CKF_TOKEN_PRESENT) === 0 ? [trim(slotDescription)] : [];
+      } catch {
+        return [`slot ${slotNumber(slot)}`]; // OpenSC's answer for such a card
+      }
+    });
+  }
+
+  /** A token that comes between the bindings' two calls makes the first answer too small. */
+  #slots(withToken: boolean): Handle[] {
     for (let attempt = 0; ; attempt++) {
       try {
-        return this.#module.C_GetSlotList(true);
+        return this.#module.C_GetSlotList(withToken);
       } catch (error) {
         if (attempt === 3 || ckrOf(error) !== CKR.BUFFER_TOO_SMALL) throw error;
       }

@@ -6,7 +6,10 @@ import type { HostRequest } from './host-protocol.ts';
 import type { HostToken } from './host-token.ts';
 
 /** Requests that need a token. */
-export type TokenRequest = Exclude<HostRequest, { op: 'load' | 'tokens' | 'attach' | 'initialise' | 'cancel' }>;
+export type TokenRequest = Exclude<
+  HostRequest,
+  { op: 'load' | 'tokens' | 'emptySlots' | 'attach' | 'initialise' | 'cancel' }
+>;
 
 /** What is answered. `blob` is sent before the next request is looked at. */
 export interface HostResult {

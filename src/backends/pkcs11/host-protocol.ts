@@ -79,6 +79,8 @@ export type HostRequest =
   | { readonly op: 'load'; readonly modulePath: string; readonly parameters?: string | undefined }
   /** fresh: start the module again first, as some look for tokens only then. */
   | { readonly op: 'tokens'; readonly fresh: boolean }
+  /** The slots without a token that can be used. */
+  | { readonly op: 'emptySlots' }
   | ({ readonly op: 'attach'; readonly profile: ModuleProfile } & TokenName)
   /** blob: the security officer's PIN and the new user's PIN. Detaches the token. */
   | ({ readonly op: 'initialise'; readonly newLabel: string } & TokenName)
@@ -255,6 +257,7 @@ export const ANSWERS = {
     return { manufacturer: text(manufacturer), description: text(description), version: text(version) };
   },
   tokens: (value: unknown): HostAnswers['tokens'] => list(value, MAX_SLOTS).map(tokenFacts),
+  emptySlots: (value: unknown): readonly string[] => list(value, MAX_SLOTS).map(text),
   attached: (value: unknown): AttachedFacts => ({
     ...tokenState(value),
     mechanisms: list(record(value)['mechanisms'], MAX_MECHANISMS).map(mechanismRange),

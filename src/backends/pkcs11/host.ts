@@ -98,6 +98,8 @@ class Host {
         return { value: this.#cryptoki.moduleFacts() };
       case 'tokens':
         return { value: naming('listing the tokens failed', () => this.#tokens(request.fresh)) };
+      case 'emptySlots':
+        return { value: naming('listing the slots failed', () => this.#module().emptySlots()) };
       case 'attach':
         return { value: naming(`attaching token "${request.label}" failed`, () => this.#attach(request)) };
       case 'initialise': {

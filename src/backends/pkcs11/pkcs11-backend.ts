@@ -176,8 +176,8 @@ export class Pkcs11Backend implements KeyBackend {
     return this.#writer.generator;
   }
 
-  get remover(): KeyRemover {
-    return this.#writer.remover;
+  get remover(): KeyRemover | undefined {
+    return this.connection.last?.profile.removesKeys === false ? undefined : this.#writer.remover;
   }
 
   get importer(): KeyImporter | undefined {

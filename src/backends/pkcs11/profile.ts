@@ -37,6 +37,8 @@ export interface ModuleProfile {
   readonly importsPublicHalf: boolean;
   /** Who may write to the token: the user, or the security officer (PIV's management key). */
   readonly writesAs: 'user' | 'so';
+  /** Whether C_DestroyObject takes keys away. */
+  readonly removesKeys: boolean;
   /** Whether X.509 certificates can be stored. */
   readonly storesCertificates: boolean;
   /** Whether the token's flags tell that PIN tries are few, one, or none. Where not, triesLeft is not known. */
@@ -68,6 +70,7 @@ export const GENERIC: ModuleProfile = {
   imports: ['ecdsa', 'ed25519', 'rsa'],
   importsPublicHalf: true,
   writesAs: 'user',
+  removesKeys: true,
   storesCertificates: true,
   tellsTries: true,
   locksAfter: 'unknown',
@@ -93,6 +96,8 @@ interface ProfileRow extends ModuleProfile {
   readonly file: RegExp;
   /** CK_INFO manufacturerID. */
   readonly manufacturer: RegExp;
+  /** CK_TOKEN_INFO manufacturerID, of modules that are not alike on all their tokens. */
+  readonly token?: RegExp;
 }
 
 /** First match wins. */
@@ -137,6 +142,18 @@ const ROWS: readonly ProfileRow[] = [
   },
   {
     ...GENERIC,
+    name: 'opensc-piv', // any PIV card: it reads and signs, and changes nothing
+    file: /^(onepin-)?opensc-pkcs11\.so/,
+    manufacturer: /^OpenSC/,
+    token: /^piv_II/,
+    keepsLabels: false,
+    imports: [],
+    removesKeys: false,
+    storesCertificates: false,
+    locksAfter: '3 on most cards',
+  },
+  {
+    ...GENERIC,
     name: 'opensc',
     file: /^(onepin-)?opensc-pkcs11\.so/,
     manufacturer: /^OpenSC/,
@@ -154,6 +171,7 @@ const ROWS: readonly ProfileRow[] = [
     imports: ['ecdsa', 'rsa'],
     importsPublicHalf: false,
     writesAs: 'so',
+    removesKeys: false, // it says that it did
     locksAfter: '3 unless set otherwise',
     hasTouch: true,
     listsPulledForMs: 600, // readers without interrupts are polled by pcscd each 400 ms
@@ -167,10 +185,19 @@ export const PROFILES: readonly ModuleProfile[] = [...ROWS, GENERIC];
 
 /** By the file's name: all that is known before C_Initialize. */
 export function profileOfFile(modulePath: string): ModuleProfile {
-  return ROWS.find(({ file }) => file.test(basename(modulePath))) ?? GENERIC;
+  return ROWS.find(({ file, token }) => token === undefined && file.test(basename(modulePath))) ?? GENERIC;
 }
 
-/** By what the module says, which holds for copies and links under any name. */
-export function profileOf({ manufacturer }: Pick<ModuleFacts, 'manufacturer'>): ModuleProfile {
-  return ROWS.find((row) => row.manufacturer.test(manufacturer)) ?? GENERIC;
+/**
+ * By what the module says, which holds for copies and links under any name.
+ *
+ * @param token The one that it is for; undefined: the module as a whole.
+ */
+export function profileOf(
+  { manufacturer }: Pick<ModuleFacts, 'manufacturer'>,
+  token?: { readonly manufacturer: string },
+): ModuleProfile {
+  const fits = (row: ProfileRow) =>
+    row.token === undefined || (token !== undefined && row.token.test(token.manufacturer));
+  return ROWS.find((row) => row.manufacturer.test(manufacturer) && fits(row)) ?? GENERIC;
 }

@@ -217,7 +217,7 @@ export class TokenConnection implements AsyncDisposable {
       const facts = await this.#findToken(host, 'initialised');
       const { slotId, serial, label } = facts;
       const module = this.#moduleFacts ?? NO_FACTS;
-      const profile = this.#options.profile ?? profileOf(module);
+      const profile = this.#options.profile ?? profileOf(module, facts);
       const attach = { op: 'attach', slotId, serial, label, profile } as const;
       const { value } = await host.request(attach, { parse: ANSWERS.attached });
       const { mechanisms, ...state } = value;
@@ -292,10 +292,33 @@ export class TokenConnection implements AsyncDisposable {
       }
       if (match !== undefined) return match;
     }
-    throw new SignetError('TOKEN_NOT_PRESENT', `no token matches ${this.name}`, {
-      hint: `plug it in, or list the tokens with: pkcs11-tool --module ${this.#options.uri.modulePath} -L`,
-    });
+    throw noToken(this.name, this.modulePath, await emptySlots(host));
   }
+}
+
+/** Slots that a message names. */
+const MAX_NAMED_SLOTS = 4;
+
+/** @returns None where the module does not tell: why there is no token is what the caller is told. */
+async function emptySlots(host: TokenHost): Promise<readonly string[]> {
+  const answer = host.request({ op: 'emptySlots' }, { parse: ANSWERS.emptySlots });
+  return await answer.then(
+    ({ value }) => [...new Set(value)].slice(0, MAX_NAMED_SLOTS),
+    () => [],
+  );
+}
+
+/** PKCS#11 shows an empty reader and one whose card another program has for itself (SCARD_SHARE_EXCLUSIVE) as the same. */
+function noToken(name: string, modulePath: string, slots: readonly string[]): SignetError {
+  const list = `list the tokens with: pkcs11-tool --module ${modulePath} -L`;
+  if (slots.length === 0) {
+    return new SignetError('TOKEN_NOT_PRESENT', `no token matches ${name}`, { hint: `plug it in, or ${list}` });
+  }
+  const where = slots.map((slot) => JSON.stringify(slot)).join(', ');
+  const what = `no token matches ${name}; there is none in ${where}, or another program has it for itself`;
+  return new SignetError('TOKEN_NOT_PRESENT', what, {
+    hint: `plug it in, or end the other program (gpg's: gpgconf --kill scdaemon), or ${list}`,
+  });
 }
 
 const NO_FACTS: ModuleFacts = { manufacturer: '', description: '', version: '' };

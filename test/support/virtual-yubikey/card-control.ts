@@ -1,5 +1,6 @@
 /** What tests do to a card from outside: hands, fingers, faults, and counts. */
 import { waitFor } from '../conditions.ts';
+import type { PresetKey } from './card/settings.ts';
 import type { Statistics } from './card/statistics.ts';
 import type { ControlConnection } from './control-client.ts';
 import type { CardStatus, CardVerb, PlaceVerb } from './control-protocol.ts';
@@ -68,6 +69,11 @@ export class CardControl {
   /** Factory PIN, PUK and management key, no keys and objects; only the attestation key stays. */
   async factoryReset(): Promise<void> {
     await this.#order({ verb: 'factoryReset' });
+  }
+
+  /** Puts a key into a slot, in the place of what is there, as other programs may have done while nobody looked. */
+  async putKey(key: PresetKey): Promise<void> {
+    await this.#order({ verb: 'putKey', key });
   }
 
   async statistics(): Promise<Statistics> {

@@ -2,7 +2,7 @@
  * What a test and the simulator's process say to each other: JSON, one object per line, over a Unix socket. Every order
  * carries a number that its answer repeats.
  */
-import type { CardSettings, KeyFacts } from './card/settings.ts';
+import type { CardSettings, KeyFacts, PresetKey } from './card/settings.ts';
 import type { KeyAlgorithm } from './card/tables.ts';
 import type { Target } from './process/faults.ts';
 import type { TouchMode } from './process/touch.ts';
@@ -22,6 +22,7 @@ export type CardVerb =
   | { readonly verb: 'delay'; readonly instruction: Target; readonly delayMs: number }
   | { readonly verb: 'answer'; readonly instruction: Target; readonly statusWord: number; readonly times: number }
   | { readonly verb: 'wrongSignatures'; readonly times: number }
+  | { readonly verb: 'putKey'; readonly key: PresetKey }
   /** Answers `Statistics`. */
   | { readonly verb: 'statistics' }
   /** Answers `CardStatus`. */

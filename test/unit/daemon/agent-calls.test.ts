@@ -64,7 +64,7 @@ beforeEach(() => {
   });
   agentCalls = new AgentCalls({
     calls,
-    interactions: new Interactions(),
+    interactions: new Interactions((peer) => peer),
     trustDirectories,
     record: () => undefined,
   });

@@ -36,6 +36,9 @@ class FakeStream extends EventEmitter {
   }
 }
 
+/** Connections are named `kind:number/client`, where the client has several; otherwise each is a client's only one. */
+const newInteractions = () => new Interactions((peer) => peer.split('/')[1] ?? peer);
+
 function open(interactions: Interactions, peer?: string): FakeStream {
   const stream = new FakeStream(peer);
   interactions.serve(stream as unknown as Parameters<Interactions['serve']>[0]);
@@ -63,14 +66,14 @@ const KEY = { role: 'root', gun: '' };
 
 describe('a session', () => {
   it('has a random name of 128 bits', () => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const names = [open(interactions), open(interactions)].map(({ session }) => session);
     expect(names.every((name) => /^[0-9a-f]{32}$/.test(name))).toBe(true);
     expect(new Set(names).size).toBe(2);
   });
 
   it('is found by calls of its own connection only', () => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const { session } = open(interactions, 'unix:1');
     expect(interactions.of(contextOf(session, 'unix:1'))).toBeDefined();
     expect(interactions.of(contextOf(undefined))).toBeUndefined();
@@ -80,7 +83,7 @@ describe('a session', () => {
   });
 
   it.each(['end', 'cancelled', 'close', 'error'])('is gone after "%s", with its questions declined', async (event) => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const stream = open(interactions);
     const answer = asking(interactions, stream).passphrase(KEY, 0);
     stream.emit(event, new Error('lost'));
@@ -90,7 +93,7 @@ describe('a session', () => {
   });
 
   it('withdraws its questions when the daemon drains, asks no more, and still tells what a token waits for', async () => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const stream = open(interactions);
     const interaction = asking(interactions, stream);
     const shutDown = { code: 'UNAVAILABLE', message: 'the daemon is shutting down' };
@@ -114,7 +117,7 @@ describe('a session', () => {
 
 describe('what is bounded', () => {
   it('the number of sessions', () => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     for (let i = 0; i < 1024; i++) expect(open(interactions, `unix:${i}`).errors).toEqual([]);
     const refused = open(interactions);
     expect(refused.errors).toMatchObject([{ code: 8, details: 'too many interactions' }]);
@@ -123,8 +126,21 @@ describe('what is bounded', () => {
     expect(open(interactions).errors).toMatchObject([{ code: 14, details: 'the daemon is shutting down' }]);
   });
 
+  it('the sessions of one client, on all its connections: others have theirs all the same', () => {
+    const interactions = newInteractions();
+    const streams = Array.from({ length: 256 }, (_, i) => open(interactions, `unix:${i}/greedy`));
+    expect(streams.flatMap(({ errors }) => errors)).toEqual([]);
+    expect(open(interactions, 'unix:256/greedy').errors).toMatchObject([
+      { code: 8, details: 'too many interactions of one client' },
+    ]);
+    expect(open(interactions, 'unix:257/other').errors).toEqual([]);
+    streams[0]?.emit('end');
+    expect(open(interactions, 'unix:258/greedy').errors).toEqual([]);
+    expect(open(interactions, 'unix:259/greedy').errors).toHaveLength(1);
+  });
+
   it('the questions and notices of one session', async () => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const stream = open(interactions);
     const interaction = asking(interactions, stream);
     const token = { backend: 'pkcs11', label: '', serial: '' };
@@ -136,7 +152,7 @@ describe('what is bounded', () => {
   });
 
   it('what a client leaves unread', async () => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const stream = open(interactions);
     const interaction = asking(interactions, stream);
     stream.writableLength = 1024;
@@ -148,7 +164,7 @@ describe('what is bounded', () => {
 
 describe('an answer', () => {
   it('reaches the call that asked, whatever the order', async () => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const stream = open(interactions);
     const interaction = asking(interactions, stream);
     const answers = [interaction.passphrase(KEY, 0), interaction.passphrase(KEY, 1)];
@@ -160,7 +176,7 @@ describe('an answer', () => {
   });
 
   it('that nobody waits for is zeroed', async () => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const stream = open(interactions);
     const late = Buffer.from('too late');
     stream.reply({ prompt_id: 7, answer: 'secret', secret: late });
@@ -176,7 +192,7 @@ describe('an answer', () => {
   });
 
   it('that is too long is zeroed, and ends the session', async () => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const stream = open(interactions);
     const answer = asking(interactions, stream).passphrase(KEY, 0);
     const long = Buffer.alloc(1025, 'x');
@@ -187,7 +203,7 @@ describe('an answer', () => {
   });
 
   it('is not asked for in the name of a call that is over', async () => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const stream = open(interactions);
     const context = contextOf(stream.session);
     const interaction = asking(interactions, stream, context);
@@ -197,7 +213,7 @@ describe('an answer', () => {
   });
 
   it.each([['1234567'], [' \t1234567\n'], ['12345678'], ['äöüß']])('%j is a new passphrase as it is', async (text) => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const stream = open(interactions);
     const answer = asking(interactions, stream).newPassphrase(KEY);
     stream.reply({ prompt_id: 1, answer: 'secret', secret: Buffer.from(text) });
@@ -207,7 +223,7 @@ describe('an answer', () => {
 
 describe('a notice', () => {
   it('goes when it is disposed of, once', () => {
-    const interactions = new Interactions();
+    const interactions = newInteractions();
     const stream = open(interactions);
     const notice = asking(interactions, stream).touch({ backend: 'yubikey', label: 'l', serial: 's' }, KEY);
     notice[Symbol.dispose]();

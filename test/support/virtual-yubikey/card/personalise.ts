@@ -47,11 +47,12 @@ export async function personalise(settings: CardSettings, attestation: Issuer, t
     pinPolicy: 'never',
     touchPolicy: 'never',
   });
-  for (const key of settings.keys ?? []) await preset(state, key);
+  for (const key of settings.keys ?? []) await putKey(state, key);
   return state;
 }
 
-async function preset(state: CardState, key: PresetKey): Promise<void> {
+/** @throws {TypeError} for a slot that no card has */
+export async function putKey(state: CardState, key: PresetKey): Promise<void> {
   const { slot, algorithm = 'P-256', pkcs8, certificate } = key;
   const facts = SLOTS.get(slot);
   if (facts === undefined) throw new TypeError(`a card has no slot ${slot.toString(16)}`);

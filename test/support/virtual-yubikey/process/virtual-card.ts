@@ -1,7 +1,7 @@
 /** One YubiKey: its applet, its place in a reader, the finger on it, and its faults. */
 import { Applet } from '../card/applet.ts';
 import { type Issuer, newAttestationKey } from '../card/attestation.ts';
-import { personalise } from '../card/personalise.ts';
+import { personalise, putKey } from '../card/personalise.ts';
 import type { CardSettings } from '../card/settings.ts';
 import { resetToFactory } from '../card/state.ts';
 import { clearStatistics, countApdu } from '../card/statistics.ts';
@@ -63,7 +63,7 @@ export class VirtualCard {
     return signal.aborted ? undefined : (ordered ?? (await this.#applet.transmit(apdu)));
   }
 
-  /** Does what a test orders. @returns What the verb answers: see control-protocol.ts. */
+  /** Does what a test orders. @returns What the verb answers, or a promise of it: see control-protocol.ts. */
   control(order: CardVerb): unknown {
     const { state } = this.#applet;
     switch (order.verb) {
@@ -85,6 +85,8 @@ export class VirtualCard {
       case 'wrongSignatures':
         state.wrongSignatures = order.times;
         return undefined;
+      case 'putKey':
+        return putKey(state, order.key);
       case 'factoryReset':
         return resetToFactory(state);
       case 'statistics':

@@ -27,6 +27,14 @@ describe('the profile of a module', () => {
   ])('follows from what it says of itself: %s', (manufacturer, name) => {
     expect(profileOf({ manufacturer }).name).toBe(name);
   });
+
+  it.each([
+    ['OpenSC Project', 'piv_II', 'opensc-piv'],
+    ['OpenSC Project', 'www.CardContact.de', 'opensc'],
+    ['somebody else', 'piv_II', 'generic'],
+  ])('follows from the token as well where a module is not alike on all: %s, %s', (manufacturer, token, name) => {
+    expect(profileOf({ manufacturer }, { manufacturer: token }).name).toBe(name);
+  });
 });
 
 /** A row of the table, as the document writes it. */
@@ -38,6 +46,7 @@ function rowOf(profile: ModuleProfile): string {
     profile.ckaId,
     yes(profile.keepsLabels),
     profile.imports.length === 0 ? 'no' : profile.imports.join(', '),
+    yes(profile.removesKeys),
     yes(profile.storesCertificates),
     profile.writesAs === 'user' ? 'PIN' : 'SO PIN',
     refused.length === 0 ? 'none' : refused.map((name) => `\`${name}\``).join(' '),
@@ -54,6 +63,6 @@ function rowOf(profile: ModuleProfile): string {
 
 it('docs/tokens.md has the table of profiles as it is', async () => {
   const document = await readFile(new URL('../../../../docs/tokens.md', import.meta.url), 'utf8');
-  const table = document.split('\n').filter((line) => /^\| `(\w|-)+` \|/.test(line) && line.split('|').length === 14);
+  const table = document.split('\n').filter((line) => /^\| `(\w|-)+` \|/.test(line) && line.split('|').length === 15);
   expect(table).toEqual(PROFILES.map(rowOf));
 });
