@@ -419,7 +419,7 @@ describe('a person who can be asked', () => {
 describe('a backend for one kind of device', () => {
   it('keeps the last try for a person by what the device tells of itself', async () => {
     let triesLeft = 1;
-    const hooks = { pinTriesLeft: async () => triesLeft };
+    const hooks = { retryCounters: async () => ({ pinTriesLeft: triesLeft, pukTriesLeft: undefined, warnings: [] }) };
     const { backend, key, sign } = await openWithKey({ hooks });
     expect(await failure(sign())).toMatchObject({
       code: 'PIN_REQUIRED',

@@ -41,6 +41,8 @@ export interface ModuleProfile {
   readonly storesCertificates: boolean;
   /** Whether the token's flags tell that PIN tries are few, one, or none. Where not, triesLeft is not known. */
   readonly tellsTries: boolean;
+  /** Whether these flags are those of when the module found the token: what other processes spend is not seen. */
+  readonly remembersTries: boolean;
   /** Wrong PINs until the token locks; undefined where it never does. For people. */
   readonly locksAfter: string | undefined;
   /** Whether several processes may use one token at a time without breaking each other's operations. */
@@ -70,6 +72,7 @@ export const GENERIC: ModuleProfile = {
   writesAs: 'user',
   storesCertificates: true,
   tellsTries: true,
+  remembersTries: false,
   locksAfter: 'unknown',
   sharesToken: false,
   hasTouch: false,
@@ -154,6 +157,7 @@ const ROWS: readonly ProfileRow[] = [
     imports: ['ecdsa', 'rsa'],
     importsPublicHalf: false,
     writesAs: 'so',
+    remembersTries: true,
     locksAfter: '3 unless set otherwise',
     hasTouch: true,
     listsPulledForMs: 600, // readers without interrupts are polled by pcscd each 400 ms

@@ -87,6 +87,21 @@ export async function readObjectWithTool(
   return exitCode === 0 && hex !== undefined ? Buffer.from(hex, 'hex') : undefined;
 }
 
+/**
+ * Selects the card's application anew, which ends a login.
+ *
+ * @returns PIN tries that are left; undefined if the tool does not tell.
+ * @throws {SignetError} UNSUPPORTED without the tool, TOKEN_NOT_PRESENT, UNAVAILABLE
+ */
+export async function pinTriesWithTool(
+  { token, env }: Pick<ToolGeneration, 'token' | 'env'>,
+  timeoutMs: number,
+): Promise<number | undefined> {
+  const { stdout } = await statusOf(token, env, timeoutMs);
+  const tries = /^PIN tries left:\s*(\d{1,3})$/m.exec(stdout)?.[1];
+  return tries === undefined ? undefined : Number(tries);
+}
+
 async function readerOf(token: ToolGeneration['token'], env: NodeJS.ProcessEnv): Promise<readonly string[]> {
   return (await statusOf(token, env, TIMEOUT_MS)).reader;
 }
