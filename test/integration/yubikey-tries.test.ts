@@ -6,6 +6,7 @@ import type { KeyInfo } from '../../src/backends/backend.ts';
 import { RetryCounterReader } from '../../src/backends/yubikey/retry-counters.ts';
 import type { YubikeyBackend, YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
 import { verifySignature } from '../../src/crypto/public-key.ts';
+import { Secret } from '../../src/crypto/secret.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { pinPerson } from '../support/pin-person.ts';
 import { runProgram } from '../support/processes.ts';
@@ -298,5 +299,34 @@ describe('the last try', () => {
       expect(await card().status()).toMatchObject({ pinRetriesLeft: 1 });
       await expectSigns(backend, pinPerson(() => FACTORY_PIN).context);
     });
+  });
+});
+
+describe('unlocking a YubiKey that is open', () => {
+  const unlock = async (backend: YubikeyBackend, pin: string, ttlMs?: number) =>
+    await outcomeOf(backend.unlocker.unlock((await keyOf(backend)).keyId, Secret.fromText(pin), ttlMs));
+
+  test('takes the right PIN only, and a wrong one closes it', async () => {
+    await start();
+    await using backend = await open();
+    const { keyId } = await keyOf(backend);
+    await backend.unlocker.unlock(keyId, Secret.fromText(FACTORY_PIN), undefined);
+    await backend.unlocker.unlock(keyId, Secret.fromText(FACTORY_PIN), undefined);
+    await expectSigns(backend);
+    expect((await card().statistics()).pin).toEqual({ attempts: 2, failures: 0 });
+    expect(await unlock(backend, '000000', 60_000)).toMatchObject({ code: 'PIN_INCORRECT', retriesLeft: 2 });
+    expect(await backend.unlocker.unlockedCount()).toBe(0);
+    expect(await signsNothing(backend)).toMatchObject({ code: 'PIN_REQUIRED' });
+    expect((await card().statistics()).pin).toEqual({ attempts: 3, failures: 1 });
+    expect(await card().status()).toMatchObject({ pinRetriesLeft: 2 });
+  });
+
+  test('with a PIN of no length that a PIN has costs no try', async () => {
+    await start();
+    await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+    await expectSigns(backend);
+    expect(await unlock(backend, '1')).toMatchObject({ code: 'PIN_INCORRECT' });
+    expect((await card().statistics()).pin).toEqual({ attempts: 1, failures: 0 });
+    await expectSigns(backend); // with the PIN that is configured
   });
 });

@@ -108,11 +108,21 @@ export class TokenLogin {
     await this.#whileWaiting(() => this.#loginOnce(attached)).catch(() => undefined);
   }
 
-  /** Opens the token with a PIN that a person gave. @throws {SignetError} as `login` */
+  /**
+   * Opens the token with a PIN that a person gave. One that is open is no reason to believe it: the PIN is tried, and a wrong
+   * one closes the token. A card ends the login of whom it refuses (NIST SP 800-73-4 part 2, 3.2.1), and C_Login wants it
+   * ended before.
+   *
+   * @throws {SignetError} as `login`
+   */
   async loginWith(pin: Secret): Promise<void> {
     const attached = await this.#connection.attach();
-    if (isOpen(attached)) return;
-    if (await this.#tryPin(attached, pin.bytes())) await this.#noteTaken(attached, pin);
+    try {
+      if (await this.#tryPin(attached, pin.bytes(), 'also if it is open')) await this.#noteTaken(attached, pin);
+    } catch (error) {
+      if (!attached.state.loggedIn) await this.#connection.further.logout();
+      throw error;
+    }
   }
 
   /** Opens the token at one of its further hosts, one after the other: never the first to try a PIN. */
@@ -332,14 +342,15 @@ export class TokenLogin {
   /**
    * One try. PINs that come together are tried one after the other: once the token is open it takes any.
    *
-   * @returns False if it was open already: nothing is known of the PIN.
+   * @returns False if it was open already, or wants no PIN: nothing is known of this one.
    */
-  #tryPin(attached: AttachedToken, pin: Uint8Array): Promise<boolean> {
+  #tryPin(attached: AttachedToken, pin: Uint8Array, when?: 'also if it is open'): Promise<boolean> {
     return this.#tryTurn(async () => {
       attached.state = await stateOf(attached);
-      if (isOpen(attached)) return false;
+      if (isOpen(attached) && !(when !== undefined && attached.state.loggedIn)) return false;
       if (isLocked(attached.state.flags)) throw pinLocked(this.#connection.name);
       const login = { op: 'login' } as const;
+      attached.state = { ...attached.state, loggedIn: false }; // until the PIN is taken
       const { value } = await attached.host.request(login, { parse: ANSWERS.state, blob: pin }).catch(async (error) => {
         throw await this.tries.addedTo(error, attached);
       });
