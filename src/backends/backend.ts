@@ -265,10 +265,11 @@ export interface TokenManager {
 /** Homes whose keys are sealed under a passphrase. */
 export interface KeyUnlocker {
   /**
-   * Opens a key and keeps it open.
+   * Opens a key and keeps it open. The secret is checked also if the key is open already.
    *
    * @param ttlMs How long at most; undefined takes the configured time.
-   * @throws {SignetError} KEY_NOT_FOUND, PASSPHRASE_INCORRECT, INTEGRITY, UNAVAILABLE
+   * @throws {SignetError} KEY_NOT_FOUND, PASSPHRASE_INCORRECT, INTEGRITY, UNAVAILABLE; of a token PIN_INCORRECT,
+   *   PIN_LOCKED, after which it is closed
    */
   unlock(keyId: KeyId, passphrase: Secret, ttlMs: number | undefined): Promise<void>;
   /** Forgets one unlocked key, or all. @returns How many were open. */

@@ -44,7 +44,7 @@ const STATUS: TokenStatusMessage = {
   present: true,
   logged_in: false,
   pin_tries_left: 2,
-  puk_tries_left: -1,
+  puk_tries_left: 5,
   pin_locked: false,
   warnings: [],
   location: 'yubikey:serial=1234567',
@@ -209,11 +209,11 @@ describe('signet token', () => {
         .split('\n')
         .map((line) => line.split(/ {2,}/)),
     ).toEqual([
-      ['TOKEN', 'SERIAL', 'MODEL', 'FIRMWARE', 'PIN', 'LOCATION', 'STATE'],
-      ['YubiKey 5', '1234567', 'YubiKey 5 NFC', '5.4.3', '3 tries', 'yubikey:serial=1234567', 'ready'],
+      ['TOKEN', 'SERIAL', 'MODEL', 'FIRMWARE', 'PIN', 'PUK', 'LOCATION', 'STATE'],
+      ['YubiKey 5', '1234567', 'YubiKey 5 NFC', '5.4.3', '3 tries', '5 tries', 'yubikey:serial=1234567', 'ready'],
     ]);
     expect(JSON.parse((await home.signet(at('token', 'list', '--json'))).stdout)).toMatchObject([
-      { serial: '1234567', pinTriesLeft: 3, pukTriesLeft: null, present: true, problem: null },
+      { serial: '1234567', pinTriesLeft: 3, pukTriesLeft: 5, present: true, problem: null },
     ]);
   });
 

@@ -110,7 +110,7 @@ describe('a configured PIN', () => {
     expect((await tries()).failures).toBe(failures);
     expect((await configured.token.status()).pinTriesLeft).toBe(1);
     await configured.unlocker.unlock(keyId, Secret.fromText(FACTORY_PIN), undefined);
-    expect((await configured.token.status()).pinTriesLeft).toBeUndefined();
+    expect((await configured.token.status()).pinTriesLeft).toBe(3);
   });
 });
 
@@ -275,7 +275,10 @@ describe('the management key', () => {
     expect(
       await outcomeOf(backend.generator.generate({ ...ROOT, device: { slot: '82' } }, refused.context)),
     ).toMatchObject({ code: 'PIN_INCORRECT', hint: sentence });
-    expect(await backend.token.status()).toMatchObject({ firmware: '5.7.1', warnings: [sentence] });
+    expect(await backend.token.status()).toMatchObject({
+      firmware: '5.7.1',
+      warnings: expect.arrayContaining([sentence]),
+    });
     await expectSigns(backend, await keyIn(backend, '9a'));
   });
 });

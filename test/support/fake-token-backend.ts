@@ -93,7 +93,8 @@ export function fakeTokenBackend(options: FakeTokenOptions = {}): FakeToken {
       importer: { import: async (_pkcs8, { role, gun }) => ({ ...info, role, gun, publicKey: FAKE_PUBLIC_KEY }) },
       unlocker: {
         unlock: async (_keyId, pin) => {
-          if (!state.loggedIn) tryPin(Buffer.from(pin.bytes()).toString());
+          state.loggedIn = false;
+          tryPin(Buffer.from(pin.bytes()).toString());
         },
         lock: async () => {
           const wasOpen = state.loggedIn;

@@ -90,6 +90,7 @@ const handlers = {
   login: (id, _, pin) => {
     log(`login ${createHash('sha256').update(pin).digest('hex').slice(0, 8)}`);
     if (plan().login === 'exit') process.exit(8);
+    loggedIn = false;
     if (pin.toString() !== plan().pin) return refuse(id, 'PIN_INCORRECT', 'login failed (CKR_PIN_INCORRECT)');
     loggedIn = true;
     return reply(id, state());

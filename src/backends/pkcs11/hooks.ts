@@ -10,8 +10,8 @@ export interface TokenHooks {
   prepare?(token: AttachedToken, keys: readonly KeyFacts[]): Promise<void>;
   /** Completes what the token tells about a key: role and GUN, slot, policies. @returns Undefined: not a key to use. */
   describe?(info: KeyInfo, facts: KeyFacts): KeyInfo | undefined;
-  /** PIN tries that are left, found out without spending one. */
-  pinTriesLeft?(): Promise<number | undefined>;
+  /** What the device tells beside its flags, asked without spending a try: before a person is asked, and for a status. */
+  retryCounters?(token: AttachedToken): Promise<RetryCounters>;
   /**
    * The security officer's PIN (PIV's management key), where the profile says `writesAs: 'so'`. The caller disposes of it.
    *
@@ -26,6 +26,14 @@ export interface TokenHooks {
   place?(request: KeyRequest, token: AttachedToken): Promise<KeyPlace>;
   /** Where an imported key goes; undefined: its CKA_ID is Notary's key ID. */
   importPlace?(token: AttachedToken): Promise<Uint8Array>;
+}
+
+/** Tries that are left; undefined what is not known. */
+export interface RetryCounters {
+  readonly pinTriesLeft: number | undefined;
+  readonly pukTriesLeft: number | undefined;
+  /** For people: what could not be found out and why, what the counters are for that nobody chose. */
+  readonly warnings: readonly string[];
 }
 
 /** The way to the token, for hooks that ask it. */

@@ -71,18 +71,20 @@ export class PinMemory {
   /**
    * Writes down that a PIN is about to be tried.
    *
+   * @param isAllowed Unless this process saw the content accepted: runs when no other process can try one any more; what it
+   *   throws ends this try before it is begun.
    * @throws {SignetError} PIN_INCORRECT if this content was refused before; PIN_REQUIRED if it was tried without an answer,
    *   or the source has another by now; TOKEN_BUSY if another process is still trying one; CONFIGURATION, INTEGRITY if the
    *   file cannot be written or read: then no try is made either
    */
-  async begin(source: PinSource, { pin, identity }: SourcedPin): Promise<PinTry> {
+  async begin(source: PinSource, { pin, identity }: SourcedPin, isAllowed?: () => Promise<void>): Promise<PinTry> {
     const content = { print: this.#printOf(pin.bytes()), identity };
     const again = this.#beginAgain(source, content);
     if (again !== undefined) return again;
     const lock = await this.#lock();
     try {
       const meanwhile = this.#beginAgain(source, content); // the lock may have been waited for
-      if (meanwhile === undefined) return await this.#beginLocked(source, content, lock);
+      if (meanwhile === undefined) return await this.#beginLocked(source, content, lock, isAllowed);
       await lock[Symbol.asyncDispose]();
       return meanwhile;
     } catch (error) {
@@ -94,6 +96,11 @@ export class PinMemory {
   /** Whether this is the content that the token took last, in this process. */
   hasTaken({ pin }: SourcedPin): boolean {
     return this.#taken?.print === this.#printOf(pin.bytes());
+  }
+
+  /** What the token took before may be outdated: the next try is one as any other. */
+  doubt(): void {
+    this.#taken = undefined;
   }
 
   /** A person's PIN was taken: the token counts from the beginning, and whatever was in doubt may be tried once more. */
@@ -132,7 +139,12 @@ export class PinMemory {
   }
 
   /** @param lock The try's; disposed of with its outcome. */
-  async #beginLocked(source: PinSource, content: Content, lock: AsyncDisposable): Promise<PinTry> {
+  async #beginLocked(
+    source: PinSource,
+    content: Content,
+    lock: AsyncDisposable,
+    isAllowed?: () => Promise<void>,
+  ): Promise<PinTry> {
     // The process that had the lock may have seen it refused, and its source forget it.
     if (!(await this.#isStillThere(source, content))) throw this.#changed(source);
     const { print, identity } = content;
@@ -143,6 +155,7 @@ export class PinMemory {
     if (state.unanswered >= MAX_UNANSWERED[state.accepted ? 'accepted' : 'unknown']) {
       throw this.#notAgain(source, 'unanswered');
     }
+    await isAllowed?.();
     await this.#write(source, { ...state, unanswered: state.unanswered + 1 });
     const withLock = async (write: () => Promise<void>) => {
       await using _ = lock;

@@ -39,7 +39,7 @@ import { Pkcs11TokenManager } from './token-manager.ts';
 
 export interface Pkcs11Options
   extends Omit<TokenConnectionOptions, 'onAttached' | 'loginAt' | 'requests'>,
-    Omit<TokenLoginOptions, 'backendName' | 'pinTriesLeft' | 'onOpened'> {
+    Omit<TokenLoginOptions, 'backendName' | 'retryCounters' | 'onOpened'> {
   /** `pkcs11` unless it is a backend for one kind of device. */
   readonly backendName?: string | undefined;
   readonly hooks?: TokenHooks | undefined;
@@ -95,11 +95,10 @@ export class Pkcs11Backend implements KeyBackend {
         await this.login.loginAtAttachment(attached);
       },
     });
-    const pinTriesLeft = hooks.pinTriesLeft && (() => hooks.pinTriesLeft?.() ?? Promise.resolve(undefined));
     this.login = new TokenLogin(this.connection, {
       ...options,
       backendName,
-      pinTriesLeft,
+      retryCounters: hooks.retryCounters?.bind(hooks),
       onOpened: () => this.#idle.restart(),
     });
     this.token = new Pkcs11TokenManager(this.connection, this.login, backendName);

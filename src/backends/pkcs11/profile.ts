@@ -43,6 +43,8 @@ export interface ModuleProfile {
   readonly storesCertificates: boolean;
   /** Whether the token's flags tell that PIN tries are few, one, or none. Where not, triesLeft is not known. */
   readonly tellsTries: boolean;
+  /** Whether these flags are those of when the module found the token: what other processes spend is not seen. */
+  readonly remembersTries: boolean;
   /** Wrong PINs until the token locks; undefined where it never does. For people. */
   readonly locksAfter: string | undefined;
   /** Whether several processes may use one token at a time without breaking each other's operations. */
@@ -73,6 +75,7 @@ export const GENERIC: ModuleProfile = {
   removesKeys: true,
   storesCertificates: true,
   tellsTries: true,
+  remembersTries: false,
   locksAfter: 'unknown',
   sharesToken: false,
   hasTouch: false,
@@ -172,6 +175,7 @@ const ROWS: readonly ProfileRow[] = [
     importsPublicHalf: false,
     writesAs: 'so',
     removesKeys: false, // it says that it did
+    remembersTries: true,
     locksAfter: '3 unless set otherwise',
     hasTouch: true,
     listsPulledForMs: 600, // readers without interrupts are polled by pcscd each 400 ms

@@ -7,6 +7,7 @@ import { SignetError } from '../../errors.ts';
 import type { SignContext } from '../backend.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { CKF_TOKEN } from './constants.ts';
+import { flagsSeenAnew } from './fresh-look.ts';
 import { FurtherHosts, type LoginAt } from './further-hosts.ts';
 import { ANSWERS, type AttachedFacts, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
 import type { HostAnswer, RequestOptions } from './host-request.ts';
@@ -202,6 +203,11 @@ export class TokenConnection implements AsyncDisposable {
     } finally {
       await this.release(); // what was known of the token is not true any more
     }
+  }
+
+  /** The flags that the token has now, for modules that go on telling old ones. @throws {SignetError} as `attach` */
+  flagsSeenAnew({ facts }: AttachedToken): Promise<number> {
+    return flagsSeenAnew(facts, { ...this.#options, name: this.name });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -11,12 +11,13 @@ import type { Interaction, KeyInfo, SignContext } from '../backend.ts';
 import { cancelled, unlessAborted } from '../cancellation.ts';
 import { SingleFlight } from '../single-flight.ts';
 import type { TokenIdentity } from '../token-facts.ts';
-import { CKF_TOKEN } from './constants.ts';
-import { ANSWERS, type TokenState } from './host-protocol.ts';
+import type { TokenHooks } from './hooks.ts';
+import { ANSWERS } from './host-protocol.ts';
 import { PinCache } from './pin-cache.ts';
 import { PinMemory } from './pin-memory.ts';
 import { canBeAsked, isAboutPin, NO_OUTCOME, NoPin, type OperationPin, settle } from './pin-outcome.ts';
 import { type PinSourceOptions, pinSourcesOf } from './pin-source.ts';
+import { isLastTry, isLocked, lastTryLeft, PinTries, pinLocked, stateOf } from './pin-tries.ts';
 import { type AttachedToken, isOpen, type TokenConnection } from './token-connection.ts';
 
 export interface TokenLoginOptions extends PinSourceOptions {
@@ -26,7 +27,7 @@ export interface TokenLoginOptions extends PinSourceOptions {
   readonly stateDirectory?: string | undefined;
   /** How long a person's PIN is kept in memory, milliseconds; 0: not beyond the call that it was given for. */
   readonly pinCacheMs?: number | undefined;
-  readonly pinTriesLeft?: (() => Promise<number | undefined>) | undefined;
+  readonly retryCounters?: TokenHooks['retryCounters'] | undefined;
   /** The token was opened, or not, for somebody who waited for that. */
   readonly onOpened?: (() => void) | undefined;
 }
@@ -38,6 +39,8 @@ export type WantedFor = Pick<KeyInfo, 'keyId' | 'role' | 'gun'> | undefined;
 type WhichPin = 'any' | 'only a PIN that was taken';
 
 export class TokenLogin {
+  /** How many are left. */
+  readonly tries: PinTries;
   readonly #connection: TokenConnection;
   readonly #options: TokenLoginOptions;
   readonly #flights = new SingleFlight<'login', void>();
@@ -48,12 +51,14 @@ export class TokenLogin {
   #problem: SignetError | undefined;
   /** Who waits for the token to be opened. */
   #waiting = 0;
+  readonly #wereOpen = new WeakSet<AttachedToken>();
   readonly #tryTurn = pLimit(1);
   readonly #furtherTurn = pLimit(1);
 
   constructor(connection: TokenConnection, options: TokenLoginOptions) {
     this.#connection = connection;
     this.#options = options;
+    this.tries = new PinTries(connection, options.retryCounters);
     this.#cache = new PinCache(options.pinCacheMs ?? 0);
   }
 
@@ -103,11 +108,21 @@ export class TokenLogin {
     await this.#whileWaiting(() => this.#loginOnce(attached)).catch(() => undefined);
   }
 
-  /** Opens the token with a PIN that a person gave. @throws {SignetError} as `login` */
+  /**
+   * Opens the token with a PIN that a person gave. One that is open is no reason to believe it: the PIN is tried, and a wrong
+   * one closes the token. A card ends the login of whom it refuses (NIST SP 800-73-4 part 2, 3.2.1), and C_Login wants it
+   * ended before.
+   *
+   * @throws {SignetError} as `login`
+   */
   async loginWith(pin: Secret): Promise<void> {
     const attached = await this.#connection.attach();
-    if (isOpen(attached)) return;
-    if (await this.#tryPin(attached, pin.bytes())) await this.#noteTaken(attached, pin);
+    try {
+      if (await this.#tryPin(attached, pin.bytes(), 'also if it is open')) await this.#noteTaken(attached, pin);
+    } catch (error) {
+      if (!attached.state.loggedIn) await this.#connection.further.logout();
+      throw error;
+    }
   }
 
   /** Opens the token at one of its further hosts, one after the other: never the first to try a PIN. */
@@ -172,13 +187,6 @@ export class TokenLogin {
     }
   }
 
-  /** PIN tries that are left, as far as it can be known without spending one. */
-  async triesLeft({ state: { flags } }: AttachedToken): Promise<number | undefined> {
-    if ((flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) return 0;
-    const told = await this.#options.pinTriesLeft?.();
-    return told ?? ((flags & CKF_TOKEN.USER_PIN_FINAL_TRY) === 0 ? undefined : 1);
-  }
-
   async #whileWaiting<Result>(work: () => Promise<Result>): Promise<Result> {
     this.#waiting++;
     try {
@@ -195,7 +203,7 @@ export class TokenLogin {
 
   async #loginUnattended(attached: AttachedToken): Promise<void> {
     try {
-      attached.state = await this.#stateOf(attached);
+      attached.state = await stateOf(attached);
       if (isOpen(attached)) return;
       await this.#openUnattended(attached);
       this.#problem = undefined;
@@ -207,7 +215,9 @@ export class TokenLogin {
   }
 
   async #openUnattended(attached: AttachedToken, which: WhichPin = 'any'): Promise<void> {
-    const { pin, outcome } = await this.#unattendedPin(attached, which);
+    // Something ended the login that there was: a reset, a Lock, a program that may have changed the PIN as well.
+    const isDoubtful = which === 'any' && this.#wereOpen.has(attached);
+    const { pin, outcome } = await this.#unattendedPin(attached, which, isDoubtful);
     try {
       if (await this.#tryPin(attached, pin.bytes())) await outcome.accepted();
       else await outcome.notTried();
@@ -219,13 +229,19 @@ export class TokenLogin {
     }
   }
 
-  /** @throws {SignetError} PIN_REQUIRED if there is none; PIN_LOCKED; and what the source and its memory say */
-  async #unattendedPin(attached: AttachedToken, which: WhichPin = 'any'): Promise<OperationPin> {
-    const { flags } = await this.#stateOf(attached);
-    if ((flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) throw this.#locked();
+  /**
+   * @param isDoubtful A PIN that was taken before may be another one by now.
+   * @throws {SignetError} PIN_REQUIRED if there is none; PIN_LOCKED; and what the source and its memory say
+   */
+  async #unattendedPin(attached: AttachedToken, which: WhichPin = 'any', isDoubtful = false): Promise<OperationPin> {
+    const { flags } = await stateOf(attached);
+    if (isLocked(flags)) throw pinLocked(this.#connection.name);
+    if (!this.#cache.isEmpty) {
+      if (isLastTry(flags)) throw lastTryLeft(this.#connection.name);
+      if (isDoubtful) await this.tries.keepLast(attached);
+    }
     const cached = this.#cache.get();
     if (cached !== undefined) {
-      if (await this.#isLastTry(flags)) throw this.#lastTry(cached);
       return { pin: cached, outcome: { ...NO_OUTCOME, refused: async () => this.#cache.clear() } };
     }
     const identity = this.identityOf(attached);
@@ -233,28 +249,19 @@ export class TokenLogin {
     for (const source of sources) {
       const sourced = await source.read();
       if (sourced === undefined) continue;
-      if (await this.#isLastTry(flags)) throw this.#lastTry(sourced.pin);
       try {
+        if (isLastTry(flags)) throw lastTryLeft(this.#connection.name);
         // Only the first source that has one: another PIN would be another try.
         const memory = this.#memoryOf(identity);
+        if (isDoubtful) memory.doubt();
         if (which !== 'any' && !memory.hasTaken(sourced)) throw this.#required('');
-        return { pin: sourced.pin, outcome: await memory.begin(source, sourced) };
+        return { pin: sourced.pin, outcome: await memory.begin(source, sourced, () => this.tries.keepLast(attached)) };
       } catch (error) {
         sourced.pin.dispose();
         throw error;
       }
     }
     throw this.#required('');
-  }
-
-  #lastTry(unused: Secret): SignetError {
-    unused.dispose();
-    const what = `one PIN try is left on ${this.#connection.name}: it is not spent unattended`;
-    return new SignetError('PIN_REQUIRED', what, { hint: 'unlock one of its keys by hand', retriesLeft: 1 });
-  }
-
-  async #isLastTry(flags: number): Promise<boolean> {
-    return (flags & CKF_TOKEN.USER_PIN_FINAL_TRY) !== 0 || (await this.#options.pinTriesLeft?.()) === 1;
   }
 
   /** One question for all who wait. Who joins goes on asking if the one who was asked goes away. */
@@ -308,9 +315,9 @@ export class TokenLogin {
     { signal }: SignContext,
     wantedFor: WantedFor,
   ): Promise<Secret> {
-    attached.state = await this.#stateOf(attached);
-    const triesLeft = await this.triesLeft(attached);
-    if (triesLeft === 0) throw this.#locked();
+    attached.state = await stateOf(attached);
+    const { pinTriesLeft: triesLeft } = await this.tries.counters(attached);
+    if (triesLeft === 0) throw pinLocked(this.#connection.name);
     const token = this.identityOf(attached);
     const question = { token, secret: 'pin', isNew: false, triesLeft, key: wantedFor } as const;
     const pin = await interaction.pin(question, signal);
@@ -335,31 +342,23 @@ export class TokenLogin {
   /**
    * One try. PINs that come together are tried one after the other: once the token is open it takes any.
    *
-   * @returns False if it was open already: nothing is known of the PIN.
+   * @returns False if it was open already, or wants no PIN: nothing is known of this one.
    */
-  #tryPin(attached: AttachedToken, pin: Uint8Array): Promise<boolean> {
+  #tryPin(attached: AttachedToken, pin: Uint8Array, when?: 'also if it is open'): Promise<boolean> {
     return this.#tryTurn(async () => {
-      attached.state = await this.#stateOf(attached);
-      if (isOpen(attached)) return false;
-      if ((attached.state.flags & CKF_TOKEN.USER_PIN_LOCKED) !== 0) throw this.#locked();
+      attached.state = await stateOf(attached);
+      if (isOpen(attached) && !(when !== undefined && attached.state.loggedIn)) return false;
+      if (isLocked(attached.state.flags)) throw pinLocked(this.#connection.name);
       const login = { op: 'login' } as const;
+      attached.state = { ...attached.state, loggedIn: false }; // until the PIN is taken
       const { value } = await attached.host.request(login, { parse: ANSWERS.state, blob: pin }).catch(async (error) => {
-        throw await this.#withTries(error);
+        throw await this.tries.addedTo(error, attached);
       });
       attached.state = value;
+      this.#wereOpen.add(attached);
       attached.host.pull(); // it was given nothing while another host was open and it was not
       return true;
     });
-  }
-
-  /** Adds what the device tells about the tries that are left. */
-  async #withTries(error: unknown): Promise<unknown> {
-    if (!(error instanceof SignetError) || error.code !== 'PIN_INCORRECT' || error.retriesLeft !== undefined)
-      return error;
-    const retriesLeft = await this.#options.pinTriesLeft?.().catch(() => undefined);
-    if (retriesLeft === undefined) return error;
-    const { message, hint, cause } = error;
-    return new SignetError('PIN_INCORRECT', message, { retriesLeft, cause, ...(hint === undefined ? {} : { hint }) });
   }
 
   async #noteTaken(attached: AttachedToken, pin: Secret): Promise<void> {
@@ -372,10 +371,6 @@ export class TokenLogin {
       .catch(() => undefined);
   }
 
-  async #stateOf({ host }: AttachedToken): Promise<TokenState> {
-    return (await host.request({ op: 'state' }, { parse: ANSWERS.state })).value;
-  }
-
   #memoryOf(identity: TokenIdentity): PinMemory {
     const key = `${identity.label}\0${identity.serial}`;
     const memory = this.#memories.get(key) ?? new PinMemory(this.#options.stateDirectory, identity);
@@ -386,13 +381,6 @@ export class TokenLogin {
   #required(more: string): SignetError {
     return new NoPin('PIN_REQUIRED', `${this.#connection.name} needs its PIN${more}`, {
       hint: 'unlock one of its keys, or add pin-source=file:… to the URI',
-    });
-  }
-
-  #locked(): SignetError {
-    return new SignetError('PIN_LOCKED', `the PIN of ${this.#connection.name} is locked`, {
-      hint: 'unblock it with the SO PIN or PUK',
-      retriesLeft: 0,
     });
   }
 }

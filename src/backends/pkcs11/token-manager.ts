@@ -6,6 +6,7 @@ import type { TokenIdentity, TokenSecret, TokenStatus } from '../token-facts.ts'
 import { joinParts } from './blob-parts.ts';
 import { CKF_TOKEN } from './constants.ts';
 import { ANSWERS } from './host-protocol.ts';
+import { stateOf } from './pin-tries.ts';
 import { GENERIC } from './profile.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
 import type { TokenLogin } from './token-login.ts';
@@ -26,12 +27,19 @@ export class Pkcs11TokenManager implements TokenManager {
     let attached: AttachedToken;
     try {
       attached = await this.#connection.attach();
-      attached.state = (await attached.host.request({ op: 'state' }, { parse: ANSWERS.state })).value;
+      attached.state = await stateOf(attached);
     } catch (error) {
       if (last === undefined || !(error instanceof SignetError) || error.code !== 'TOKEN_NOT_PRESENT') throw error;
-      return { ...this.#describe(last), present: false, loggedIn: false, pinTriesLeft: undefined };
+      return { ...this.#describe(last), present: false, loggedIn: false };
     }
-    return { ...this.#describe(attached), pinTriesLeft: await this.#login.triesLeft(attached) };
+    const { warnings, ...triesLeft } = await this.#login.tries.counters(attached);
+    const status = this.#describe(attached);
+    return {
+      ...status,
+      ...triesLeft,
+      pinLocked: triesLeft.pinTriesLeft === 0,
+      warnings: [...status.warnings, ...warnings],
+    };
   }
 
   async changePin(secret: Exclude<TokenSecret, 'management-key'>, context: SignContext): Promise<void> {
@@ -41,7 +49,8 @@ export class Pkcs11TokenManager implements TokenManager {
       });
     }
     const attached = await this.#connection.attach();
-    const triesLeft = secret === 'pin' ? await this.#login.triesLeft(attached) : soTriesLeft(attached);
+    const triesLeft =
+      secret === 'pin' ? (await this.#login.tries.counters(attached)).pinTriesLeft : soTriesLeft(attached);
     await this.#withTwo(
       context,
       (ask) => ask(secret, false, triesLeft),

@@ -69,8 +69,9 @@ export class TokenSession {
     return this.cryptoki.isLoggedIn(this.#anchor);
   }
 
-  /** One try of the user's PIN. @param pin Zeroed afterwards by the caller. */
+  /** One try of the user's PIN, also while the user is logged in. @param pin Zeroed afterwards by the caller. */
   login(pin: Uint8Array): TokenState {
+    if (this.isLoggedIn) this.logout(); // C_Login would not look at the PIN
     this.#login(CKU.USER, pin);
     return this.state();
   }

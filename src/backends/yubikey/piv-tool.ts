@@ -7,7 +7,11 @@ import type { TokenFacts } from '../pkcs11/host-protocol.ts';
 import type { KeyKind } from '../pkcs11/key-kinds.ts';
 import type { DeviceRequest } from '../token-facts.ts';
 import type { PivSlot } from './piv-slots.ts';
-import { runPivTool, TOOL } from './run-piv-tool.ts';
+import { runTool, type ToolResult } from './run-tool.ts';
+
+const TOOL = 'yubico-piv-tool';
+/** Making a large RSA key takes minutes; milliseconds. */
+const TIMEOUT_MS = 180_000;
 
 const ALGORITHMS: Record<KeyKind, string> = {
   'P-256': 'ECCP256',
@@ -83,12 +87,45 @@ export async function readObjectWithTool(
   return exitCode === 0 && hex !== undefined ? Buffer.from(hex, 'hex') : undefined;
 }
 
+/**
+ * Selects the card's application anew, which ends a login.
+ *
+ * @returns PIN tries that are left; undefined if the tool does not tell.
+ * @throws {SignetError} UNSUPPORTED without the tool, TOKEN_NOT_PRESENT, UNAVAILABLE
+ */
+export async function pinTriesWithTool(
+  { token, env }: Pick<ToolGeneration, 'token' | 'env'>,
+  timeoutMs: number,
+): Promise<number | undefined> {
+  const { stdout } = await statusOf(token, env, timeoutMs);
+  const tries = /^PIN tries left:\s*(\d{1,3})$/m.exec(stdout)?.[1];
+  return tries === undefined ? undefined : Number(tries);
+}
+
+async function readerOf(token: ToolGeneration['token'], env: NodeJS.ProcessEnv): Promise<readonly string[]> {
+  return (await statusOf(token, env, TIMEOUT_MS)).reader;
+}
+
 /** The tool goes by the name of the reader, in which another YubiKey may be by now. */
-async function readerOf({ slotDescription, serial }: ToolGeneration['token'], env: NodeJS.ProcessEnv) {
+async function statusOf(
+  { slotDescription, serial }: ToolGeneration['token'],
+  env: NodeJS.ProcessEnv,
+  timeoutMs: number,
+): Promise<{ readonly reader: readonly string[]; readonly stdout: string }> {
   const reader = ['--reader', slotDescription];
-  const { stdout } = await runPivTool([...reader, '--action', 'status'], undefined, env);
-  if (/^Serial Number:\s*(\d+)$/m.exec(stdout)?.[1] === serial) return reader;
+  const { stdout } = await runPivTool([...reader, '--action', 'status'], undefined, env, timeoutMs);
+  if (/^Serial Number:\s*(\d+)$/m.exec(stdout)?.[1] === serial) return { reader, stdout };
   throw new SignetError('TOKEN_NOT_PRESENT', `YubiKey ${serial} is not in its reader any more`);
+}
+
+function runPivTool(
+  args: readonly string[],
+  secret: Secret | undefined,
+  env: NodeJS.ProcessEnv,
+  timeoutMs = TIMEOUT_MS,
+): Promise<ToolResult> {
+  const remedy = 'install it; libykcs11 sets PIN and touch policies by itself since version 2.3';
+  return runTool(TOOL, { args, secret, env, timeoutMs, remedy });
 }
 
 function publicKeyIn(stdout: string): PublicKey {

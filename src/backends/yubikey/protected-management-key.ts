@@ -5,6 +5,7 @@ import type { SignContext } from '../backend.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { settle } from '../pkcs11/pin-outcome.ts';
 import { readObjectWithTool } from './piv-tool.ts';
+import { findValue } from './short-tlv.ts';
 
 /** Yubico's own data object; 80 { 81: flags, … }. */
 const ADMIN_DATA = '5fff00';
@@ -27,13 +28,13 @@ export async function readProtectedKey(
     if (error instanceof SignetError && error.code === 'UNSUPPORTED') return undefined; // the person may have it
     throw error;
   });
-  const flags = admin && find(find(admin, 0x80), 0x81)?.[0];
+  const flags = admin && findValue(findValue(admin, 0x80), 0x81)?.[0];
   if (flags === undefined || (flags & IS_PROTECTED) === 0) return undefined;
   const { pin, outcome } = await login.pinForOperation(context, undefined, undefined);
   try {
     const data = await read(PROTECTED_DATA, pin);
     await outcome.accepted();
-    const key = find(find(data, 0x88), 0x89);
+    const key = findValue(findValue(data, 0x88), 0x89);
     return key && Secret.fromText(key.toString('hex'));
   } catch (error) {
     await settle(outcome, error);
@@ -41,15 +42,4 @@ export async function readProtectedKey(
   } finally {
     pin.dispose();
   }
-}
-
-/** The value of an element among others; tags and lengths have one byte. */
-function find(bytes: Buffer | undefined, tag: number): Buffer | undefined {
-  for (let offset = 0; bytes !== undefined && offset + 2 <= bytes.length; ) {
-    const end = offset + 2 + bytes.readUInt8(offset + 1);
-    if (end > bytes.length) return undefined;
-    if (bytes.readUInt8(offset) === tag) return bytes.subarray(offset + 2, end);
-    offset = end;
-  }
-  return undefined;
 }

@@ -37,6 +37,7 @@ import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
 import { generateWithTool } from './piv-tool.ts';
 import { Presence } from './presence.ts';
 import { RememberedAnswers } from './remembered-answers.ts';
+import { RetryCounterReader } from './retry-counters.ts';
 import { buildOwnerCertificate, ownerUri } from './slot-certificate.ts';
 import { chooseSlot, policiesBeside, policyAttributes } from './slot-choice.ts';
 import { nameOfYubikey } from './uri.ts';
@@ -179,11 +180,14 @@ export class YubikeyBackend implements KeyBackend {
     const records = new KeyRecords(options.stateDirectory, options.onEvent);
     if (serial !== undefined) await records.load(serial);
     const descriptions = new KeyDescriptions({ authorities, now, records });
+    const counters = new RetryCounterReader();
     const hooks: TokenHooks = {
       prepare: (token, keys) => descriptions.prepare(token, keys),
       describe: (info, facts) => descriptions.describe(info, facts),
       writerPin: (context, access) => obtainManagementKey(context, access, managementKeyOptions(options)),
       place: (request, token) => placeOf(request, token, (slot) => descriptions.isFree(token, slot)),
+      retryCounters: (token) =>
+        counters.read({ token: token.facts, env: options.env, isLoggedIn: () => token.state.loggedIn }),
       importPlace: async (token) => ckaIdOfSlot(await chooseSlot({}, (slot) => descriptions.isFree(token, slot))),
     };
     const uri = { ...named, modulePath };

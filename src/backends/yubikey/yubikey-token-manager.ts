@@ -6,6 +6,7 @@ import type { PinQuestion, SignContext, TokenManager } from '../backend.ts';
 import { joinParts } from '../pkcs11/blob-parts.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { ANSWERS } from '../pkcs11/host-protocol.ts';
+import type { AttachedToken } from '../pkcs11/token-connection.ts';
 import type { TokenSecret, TokenStatus } from '../token-facts.ts';
 import { libraryWarnings } from './library.ts';
 import { formatVersion, parseYubicoVersion } from './versions.ts';
@@ -67,14 +68,16 @@ export class YubikeyTokenManager implements TokenManager {
     const { connection, login } = this.#access;
     const attached = await connection.attach();
     const token = login.identityOf(attached);
-    const common = { token, triesLeft: undefined, key: undefined };
-    using puk = await this.#ask(context, { ...common, secret: 'puk', isNew: false });
-    using fresh = await this.#ask(withNewPin(context), { ...common, secret: what, isNew: true });
+    const { pukTriesLeft: triesLeft } = await login.tries.counters(attached);
+    if (triesLeft === 0) throw this.#pukLocked();
+    const common = { token, key: undefined };
+    using puk = await this.#ask(context, { ...common, secret: 'puk', isNew: false, triesLeft });
+    using fresh = await this.#ask(withNewPin(context), { ...common, secret: what, isNew: true, triesLeft: undefined });
     const blob = joinParts([prefixed('puk', puk), prefixed(what, fresh)]);
     try {
       await attached.host.request({ op: 'changePin', user: 'puk' }, { parse: ANSWERS.state, blob });
     } catch (error) {
-      throw this.#pukError(error);
+      throw await this.#pukError(error, attached);
     } finally {
       blob.fill(0);
     }
@@ -92,20 +95,29 @@ export class YubikeyTokenManager implements TokenManager {
     throw new SignetError('PIN_REQUIRED', `the ${what} of ${this.#access.connection.name} is needed`);
   }
 
-  #pukError(error: unknown): unknown {
+  async #pukError(error: unknown, attached: AttachedToken): Promise<unknown> {
     if (!(error instanceof SignetError)) return error;
-    const { name } = this.#access.connection;
     if (error.code === 'PIN_INCORRECT') {
-      return new SignetError('PIN_INCORRECT', `${name} refused the PUK`, {
-        hint: 'after three wrong ones, unless set otherwise, it is locked for good',
+      const { pukTriesLeft: left } = await this.#access.login.tries.counters(attached);
+      // Not `retriesLeft`, which is told as that of the PIN.
+      const hint =
+        left === undefined
+          ? 'after three wrong ones, unless set otherwise, it is locked for good'
+          : `tries left until it is locked for good: ${left}`;
+      return new SignetError('PIN_INCORRECT', `${this.#access.connection.name} refused the PUK`, {
+        hint,
         cause: error,
       });
     }
     if (error.code !== 'PIN_LOCKED') return error;
-    return new SignetError('PIN_LOCKED', `the PUK of ${name} is locked`, {
+    return this.#pukLocked(error);
+  }
+
+  #pukLocked(cause?: unknown): SignetError {
+    return new SignetError('PIN_LOCKED', `the PUK of ${this.#access.connection.name} is locked`, {
       hint: 'its PIV application can only be reset, which destroys its keys: ykman piv reset',
       retriesLeft: 0,
-      cause: error,
+      cause,
     });
   }
 }

@@ -18,14 +18,15 @@ export async function tokenList({ world: { session }, json }: Invocation): Promi
     return;
   }
   printTable(
-    ['TOKEN', 'SERIAL', 'MODEL', 'FIRMWARE', 'PIN', 'LOCATION', 'STATE'],
+    ['TOKEN', 'SERIAL', 'MODEL', 'FIRMWARE', 'PIN', 'PUK', 'LOCATION', 'STATE'],
     tokens.map((status) =>
       [
         status.token?.label ?? '',
         status.token?.serial ?? '',
         status.model,
         status.firmware,
-        pinText(status),
+        status.pin_locked ? 'locked' : triesText(status.pin_tries_left),
+        triesText(status.puk_tries_left),
         status.location,
         stateText(status),
       ].map(printable),
@@ -36,10 +37,11 @@ export async function tokenList({ world: { session }, json }: Invocation): Promi
   }
 }
 
-function pinText({ pin_locked, pin_tries_left }: TokenStatusMessage): string {
-  if (pin_locked) return 'locked';
-  if (pin_tries_left < 0) return '-';
-  return pin_tries_left === 1 ? '1 try' : `${pin_tries_left} tries`;
+/** @param triesLeft Negative: not known. */
+function triesText(triesLeft: number): string {
+  if (triesLeft < 0) return '-';
+  if (triesLeft === 0) return 'locked';
+  return triesLeft === 1 ? '1 try' : `${triesLeft} tries`;
 }
 
 function stateText({ problem, present, logged_in }: TokenStatusMessage): string {

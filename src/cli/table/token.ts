@@ -6,7 +6,7 @@ const SERIAL: ArgumentSpec = { name: 'SERIAL', optional: true, completes: 'seria
 export const TOKEN_COMMANDS: readonly CommandSpec[] = [
   {
     name: 'token list',
-    summary: 'list the configured tokens, with the PIN tries that are left',
+    summary: 'list the configured tokens, with the PIN and PUK tries that are left',
     details: ['Spends no try.'],
     examples: [{ purpose: 'See whether the token is there', command: 'signet token list' }],
     json: true,

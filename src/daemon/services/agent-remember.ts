@@ -85,10 +85,7 @@ async function tokenSubject(keyring: Keyring, { serial, label }: ForgetRequest):
     name: pinName(identity),
     ask: async ({ interaction, signal }) => interaction?.pin(question, signal),
     check: async (pin) => {
-      const keyId = await anyKeyOf(backend);
-      // A token that is open takes any PIN.
-      await backend.unlocker?.lock();
-      await backend.unlocker?.unlock(keyId, pin, undefined);
+      await backend.unlocker?.unlock(await anyKeyOf(backend), pin, undefined);
     },
   };
 }

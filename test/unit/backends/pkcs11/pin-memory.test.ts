@@ -93,6 +93,17 @@ describe('a PIN that nobody typed', () => {
     await expect(begin()).rejects.toMatchObject(UNANSWERED);
   });
 
+  it('is not begun where that is not allowed, which is asked unless this process saw it accepted', async () => {
+    const denied = async () => {
+      throw new Error('one try is left');
+    };
+    await expect(memory.begin(source, await read(), denied)).rejects.toThrow('one try is left');
+    await (await begin(restarted())).accepted(); // nothing was written down, no lock is left
+    await expect(memory.begin(source, await read(), denied)).rejects.toThrow('one try is left');
+    await (await begin()).accepted();
+    await (await memory.begin(source, await read(), denied)).accepted();
+  });
+
   it('may be tried if it was not tried after all', async () => {
     await (await begin()).notTried();
     await (await begin()).accepted();

@@ -1,0 +1,54 @@
+/** Runs programs that speak to the card beside the library: yubico-piv-tool, opensc-tool. */
+import { spawn } from 'node:child_process';
+import type { Secret } from '../../crypto/secret.ts';
+import { SignetError } from '../../errors.ts';
+import { moduleEnvironment } from '../pkcs11/child-environment.ts';
+
+const MAX_OUTPUT_CHARACTERS = 64 * 1024;
+
+export interface ToolResult {
+  /** Null if a signal ended it, also that of the time-out. */
+  readonly exitCode: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface ToolRun {
+  /** Hold nothing secret: anybody on the machine can see them. */
+  readonly args: readonly string[];
+  /** One line of the tool's standard input. */
+  readonly secret?: Secret | undefined;
+  readonly env: NodeJS.ProcessEnv;
+  /** Milliseconds, after which it is killed. */
+  readonly timeoutMs: number;
+  /** The hint if it is not installed. */
+  readonly remedy: string;
+}
+
+/**
+ * @param tool Its name, found in PATH.
+ * @throws {SignetError} UNSUPPORTED if it is not installed, UNAVAILABLE if it cannot be started
+ */
+export function runTool(tool: string, { args, secret, env, timeoutMs, remedy }: ToolRun): Promise<ToolResult> {
+  return new Promise((resolve, reject) => {
+    const options = { env: moduleEnvironment(env), stdio: 'pipe', timeout: timeoutMs, killSignal: 'SIGKILL' } as const;
+    const child = spawn(tool, args, options);
+    const output = { stdout: '', stderr: '' };
+    for (const stream of ['stdout', 'stderr'] as const) {
+      child[stream].setEncoding('utf8').on('data', (text: string) => {
+        output[stream] = (output[stream] + text).slice(0, MAX_OUTPUT_CHARACTERS);
+      });
+    }
+    child.once('error', (cause: NodeJS.ErrnoException) => reject(notStarted(tool, remedy, cause)));
+    child.once('close', (exitCode) => resolve({ exitCode, ...output }));
+    child.stdin.on('error', () => undefined); // it ended without reading; its exit code tells
+    const line = Buffer.alloc((secret?.bytes().byteLength ?? 0) + 1, '\n');
+    line.set(secret?.bytes() ?? []);
+    child.stdin.end(line, () => line.fill(0));
+  });
+}
+
+function notStarted(tool: string, hint: string, cause: NodeJS.ErrnoException): SignetError {
+  if (cause.code !== 'ENOENT') return new SignetError('UNAVAILABLE', `${tool} cannot be started`, { cause });
+  return new SignetError('UNSUPPORTED', `${tool} is not installed`, { hint, cause });
+}
