@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import { moduleEnvironment } from '../pkcs11/child-environment.ts';
+import { spawned } from '../spawned.ts';
 
 export const TOOL = 'yubico-piv-tool';
 /** Making a large RSA key takes minutes; milliseconds. */
@@ -26,7 +27,7 @@ export function runPivTool(
   env: NodeJS.ProcessEnv,
 ): Promise<ToolResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(TOOL, args, { env: moduleEnvironment(env), stdio: 'pipe', timeout: TIMEOUT_MS });
+    const child = spawned(spawn(TOOL, args, { env: moduleEnvironment(env), stdio: 'pipe', timeout: TIMEOUT_MS }));
     const output = { stdout: '', stderr: '' };
     for (const stream of ['stdout', 'stderr'] as const) {
       child[stream].setEncoding('utf8').on('data', (text: string) => {
