@@ -181,9 +181,9 @@ export class InteractionSession {
     });
   }
 
-  /** Tells that a token waits for a touch, until the result is disposed of. */
+  /** Tells that a token waits for a touch, until the result is disposed of. Nobody is told if too much is open already. */
   touch(touch: TouchMessage): Disposable {
-    if (this.#hasEnded) return { [Symbol.dispose]: () => undefined };
+    if (this.#hasEnded || this.#open.size >= MAX_OPEN) return { [Symbol.dispose]: () => undefined };
     const number = this.#number();
     this.#open.set(number, () => this.#open.delete(number));
     this.#send({ prompt_id: number, touch });

@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { spawned } from '../backends/spawned.ts';
 import { Secret } from '../crypto/secret.ts';
 import { SignetError } from '../errors.ts';
 
@@ -53,9 +54,11 @@ export async function askStore(
     throw new SignetError('INVALID_ARGUMENT', `the secret is longer than ${MAX_SECRET_BYTES} bytes`);
   }
   const program = entry ?? fileURLToPath(new URL('./secret-store-host.js', import.meta.url));
-  const child = spawn(process.execPath, [program], {
-    env: Object.fromEntries(VARIABLES.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]]))),
-  });
+  const child = spawned(
+    spawn(process.execPath, [program], {
+      env: Object.fromEntries(VARIABLES.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]]))),
+    }),
+  );
   const kill = () => child.kill('SIGKILL');
   process.once('exit', kill);
   let isLate = false;

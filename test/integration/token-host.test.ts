@@ -1,5 +1,6 @@
 /** Token hosts over a real module that die, hang and lose their token; and the daemon that stays out of it. */
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -146,8 +147,11 @@ async function readProtected(path: string): Promise<string> {
   });
 }
 
+const childrenOf = (pid: number) => readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+
 describe('signetd with a token', () => {
-  async function start() {
+  /** @param command What runs the program that follows it. */
+  async function start(command: readonly string[] = []) {
     const pinFile = await hsm.pinFile();
     const socket = join(hsm.directory, 'run', 's');
     const home = join(hsm.directory, 'home');
@@ -163,12 +167,12 @@ describe('signetd with a token', () => {
     };
     await writeFile(configFile, JSON.stringify(config));
     // -debug: else nobody may look into the process.
-    const args = ['-debug', '-config', configFile];
+    const [first = '', ...args] = [...command, SIGNETD, '-debug', '-config', configFile];
     const env = { ...hsm.env, HOME: home };
-    const program = resources.use(await startProgram(SIGNETD, args, { env }, { output: /"msg":"ready"/ }));
+    const program = resources.use(await startProgram(first, args, { env }, { output: /"msg":"ready"/ }));
     const agent = new AgentClient(socket);
     resources.use({ [Symbol.asyncDispose]: async () => agent[Symbol.dispose]() });
-    return { program, agent };
+    return { program, agent, socket };
   }
 
   it('makes and uses keys on it, and never loads the module or its bindings itself', async () => {
@@ -181,7 +185,7 @@ describe('signetd with a token', () => {
     const maps = await readFile(`/proc/${program.pid}/maps`, 'utf8');
     expect(maps).toMatch(/\/node(js)?$/m); // it can be seen what the process has loaded
     expect(maps).not.toMatch(/softhsm|pkcs11/);
-    const children = await readFile(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8');
+    const children = await childrenOf(program.pid);
     const [host = ''] = children.trim().split(' ');
     expect(await readProtected(`/proc/${host}/maps`)).toMatch(/libsofthsm2\.so|^EACCES$/);
     const pin = '135792468';
@@ -211,10 +215,35 @@ describe('signetd with a token', () => {
     expect(await agent.generateKey({ algorithm: 'ecdsa', ...OWNER })).toMatchObject({ backend: 'pkcs11' });
   });
 
+  it('goes on while too many files are open for a new token host', async () => {
+    const { program, agent, socket } = await start(['bash', '-c', 'ulimit -n 64; exec "$0" "$@"']);
+    const { key_id } = await agent.generateKey({ algorithm: 'ecdsa', ...OWNER });
+    const sign = () => agent.sign({ key_id, input: 'message', message: Buffer.from('x') });
+    const [host = ''] = (await childrenOf(program.pid)).trim().split(' ');
+    const connections = Array.from({ length: 100 }, () => connect(socket).on('error', () => undefined));
+    const open = async () => (await readdir(`/proc/${program.pid}/fd`)).length;
+    await waitFor('the limit to be reached', async () => (await open()) >= 63);
+    process.kill(Number(host), 'SIGKILL');
+    await waitFor('the next host to be refused', () =>
+      sign().then(
+        () => false,
+        ({ code, message }: SignetError) =>
+          code === 'UNAVAILABLE' && message.includes('no process can be started: too many files are open'),
+      ),
+    );
+    for (const connection of connections) connection.destroy();
+    await waitFor('the next signature', () =>
+      sign().then(
+        ({ signature }) => signature.length === 64,
+        () => false,
+      ),
+    );
+  });
+
   it('leaves no token host behind, however it ends', async () => {
     for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
       const { program } = await start();
-      const children = (await readFile(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8')).trim().split(' ');
+      const children = (await childrenOf(program.pid)).trim().split(' ');
       expect(children).toHaveLength(1);
       program.kill(signal);
       await program.ended;

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { SignetError } from '../../errors.ts';
+import { spawned } from '../spawned.ts';
 import { list, record, text } from './answer-shapes.ts';
 import { moduleEnvironment } from './child-environment.ts';
 import { type Frame, FrameReader, parseReply } from './host-protocol.ts';
@@ -42,10 +43,12 @@ export async function probeModule(path: string, options: ProbeOptions): Promise<
 async function probe(path: string, { env, timeoutMs, entry }: ProbeOptions): Promise<ModuleInventory> {
   const program = entry ?? fileURLToPath(new URL('./probe-host.js', import.meta.url));
   // Output is dropped: modules write traces.
-  const child = spawn(process.execPath, [program, path], {
-    env: moduleEnvironment(env),
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
-  });
+  const child = spawned(
+    spawn(process.execPath, [program, path], {
+      env: moduleEnvironment(env),
+      stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+    }),
+  );
   const frames: Frame[] = [];
   const failure = (problem: string, cause?: unknown) =>
     new SignetError('UNAVAILABLE', `the PKCS#11 module ${path} ${problem}`, { cause });

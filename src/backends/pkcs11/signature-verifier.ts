@@ -53,12 +53,18 @@ interface Job {
 }
 
 export class SignatureVerifier {
+  readonly #startThread: () => Worker;
   #thread: Worker | undefined;
   /** The thread's keys, by their number there. */
   readonly #keys = new Map<KeyObject, number>();
   #next: Job[] = [];
   /** Batches that the thread has, the oldest first. */
   readonly #posted: (readonly Job[])[] = [];
+
+  /** @param startThread May throw: the system need not have a thread to give. */
+  constructor(startThread: () => Worker = startVerificationThread) {
+    this.#startThread = startThread;
+  }
 
   /**
    * Verifies a signature in the port's encoding over a whole message.
@@ -83,6 +89,10 @@ export class SignatureVerifier {
 
   #post(jobs: readonly Job[]): void {
     this.#thread ??= this.#start();
+    if (this.#thread === undefined) {
+      verifyHere(jobs);
+      return;
+    }
     if (this.#keys.size + jobs.length > MAX_KEYS) this.#keys.clear();
     const first = this.#keys.size;
     const added: object[] = [];
@@ -108,9 +118,13 @@ export class SignatureVerifier {
     this.#thread.postMessage({ first, added, bytes, jobs: numbers }, [bytes.buffer, numbers.buffer]);
   }
 
-  #start(): Worker {
-    // Nothing of the environment: passphrases are in it.
-    const thread = new Worker(THREAD, { eval: true, env: {}, execArgv: [], resourceLimits: LIMITS });
+  #start(): Worker | undefined {
+    let thread: Worker;
+    try {
+      thread = this.#startThread();
+    } catch {
+      return undefined; // nobody is to suffer from a thread
+    }
     thread.on('message', (results: Uint8Array) => {
       const jobs = this.#posted.shift() ?? [];
       for (const [index, { resolve }] of jobs.entries()) resolve(results[index] === 1);
@@ -120,7 +134,7 @@ export class SignatureVerifier {
       if (this.#thread !== thread) return;
       this.#thread = undefined;
       this.#keys.clear();
-      // What it had is verified here: nobody is to suffer from a thread.
+      // What it had is verified here.
       for (const jobs of this.#posted.splice(0)) verifyHere(jobs);
       this.#flush();
     };
@@ -129,6 +143,11 @@ export class SignatureVerifier {
     thread.unref();
     return thread;
   }
+}
+
+function startVerificationThread(): Worker {
+  // Nothing of the environment: passphrases are in it.
+  return new Worker(THREAD, { eval: true, env: {}, execArgv: [], resourceLimits: LIMITS });
 }
 
 function verifyHere(jobs: readonly Job[]): void {

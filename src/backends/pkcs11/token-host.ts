@@ -8,6 +8,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { SignetError } from '../../errors.ts';
+import { spawned } from '../spawned.ts';
 import { moduleEnvironment } from './child-environment.ts';
 import { encodeFrame, type Frame, FrameReader, type HostRequest, parseReply } from './host-protocol.ts';
 import {
@@ -65,6 +66,7 @@ export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
   #isCorked = false;
   #failure: SignetError | undefined;
 
+  /** @throws {SignetError} UNAVAILABLE if there are no file descriptors for it */
   constructor(options: TokenHostOptions) {
     this.#name = options.name;
     this.#operationTimeoutMs = options.operationTimeoutMs;
@@ -72,7 +74,7 @@ export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
     const env = moduleEnvironment(options.env);
     // Not `fork`, which would hand down the flags that the daemon was started with. The fourth descriptor is a
     // socketpair. Output is dropped: modules write traces, with PINs in them.
-    this.#child = spawn(process.execPath, [entry], { env, stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
+    this.#child = spawned(spawn(process.execPath, [entry], { env, stdio: ['ignore', 'ignore', 'ignore', 'pipe'] }));
     this.#socket = this.#child.stdio[SOCKET_INDEX] as Socket;
     this.#ended = new Promise((resolve) => {
       this.#child.once('error', (cause) => {

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import { moduleEnvironment } from '../pkcs11/child-environment.ts';
+import { spawned } from '../spawned.ts';
 
 const MAX_OUTPUT_CHARACTERS = 64 * 1024;
 
@@ -32,7 +33,7 @@ export interface ToolRun {
 export function runTool(tool: string, { args, secret, env, timeoutMs, remedy }: ToolRun): Promise<ToolResult> {
   return new Promise((resolve, reject) => {
     const options = { env: moduleEnvironment(env), stdio: 'pipe', timeout: timeoutMs, killSignal: 'SIGKILL' } as const;
-    const child = spawn(tool, args, options);
+    const child = spawned(spawn(tool, args, options));
     const output = { stdout: '', stderr: '' };
     for (const stream of ['stdout', 'stderr'] as const) {
       child[stream].setEncoding('utf8').on('data', (text: string) => {

@@ -149,6 +149,9 @@ describe('what is bounded', () => {
       code: 'OVERLOADED',
       message: 'too many questions are open',
     });
+    const { length } = stream.sent;
+    interaction.touch(token, KEY)[Symbol.dispose](); // a notice is left out: the signature goes on
+    expect(stream.sent).toHaveLength(length);
   });
 
   it('what a client leaves unread', async () => {

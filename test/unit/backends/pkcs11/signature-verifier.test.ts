@@ -46,6 +46,14 @@ describe('a verifier', () => {
     await verifyAll(new SignatureVerifier(), count);
   });
 
+  it('does without a thread where there is none to be had', async () => {
+    const verifier = new SignatureVerifier(() => {
+      throw new Error('pthread_create: EAGAIN');
+    });
+    await verifyAll(verifier, 100);
+    await verifyAll(verifier, 100);
+  });
+
   it('never takes a signature of another length, key or message for a good one', async () => {
     const verifier = new SignatureVerifier();
     const [ec, ed] = signers as [Signer, Signer];
