@@ -162,6 +162,7 @@ describe('requests that wait for several hosts', () => {
   /** Has one request at a time, and answers it when it is told to. */
   class Server implements RequestServer {
     isOpen = true;
+    readonly token = { label: 'a token', serial: '1' };
     readonly taken: HostRequestInFlight[] = [];
     readonly #requests: TokenRequests;
 
