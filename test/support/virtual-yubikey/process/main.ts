@@ -70,8 +70,8 @@ function insert(card: VirtualCard): void {
 async function orderCard(card: VirtualCard, order: CardOrder): Promise<unknown> {
   switch (order.verb) {
     case 'insert':
-      insert(card);
-      return pcscd.isRunning ? await pcscd.untilPresent(card.reader) : undefined;
+      if (!pcscd.isRunning || card.isInserted) return insert(card);
+      return await pcscd.untilInserted(card.reader, () => insert(card));
     case 'remove':
       if (!pcscd.isRunning || !card.isInserted) return card.remove();
       return await pcscd.untilRemoved(card.reader, () => card.remove());
