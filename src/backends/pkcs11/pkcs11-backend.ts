@@ -33,7 +33,7 @@ import { IdleTimer } from './idle-timer.ts';
 import { doesNotAnswer, KeyIndex, type KeyRecord } from './key-index.ts';
 import { KeyWriter } from './key-writer.ts';
 import { settle } from './pin-outcome.ts';
-import { type BoundContext, boundTo, requireSameToken } from './same-token.ts';
+import { type BoundContext, boundTo } from './same-token.ts';
 import { isValidSignature, type PreparedInput, prepareInput } from './signing.ts';
 import { type AttachedToken, TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
 import { TokenLogin, type TokenLoginOptions } from './token-login.ts';
@@ -235,7 +235,7 @@ export class Pkcs11Backend implements KeyBackend {
       this.#forgetIfGone(error);
       throw error;
     });
-    const record = await this.#recordAfterLogin(keyId, token);
+    const record = await this.#recordAfterLogin(keyId);
     const signature = record.alwaysAuthenticate
       ? await unlessAborted(
           this.#pinTurn(() => this.#signWithPin(record, prepared, context, given)),
@@ -348,14 +348,11 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   /** Private halves, and what they want, are seen after a login only. */
-  async #recordAfterLogin(keyId: KeyId, token: WhichToken): Promise<KeyRecord> {
-    let record = await this.#record(keyId);
-    if (record.alwaysAuthenticate === undefined) {
-      await this.#index.refreshIfChanged();
-      record = await this.#record(keyId);
-    }
-    requireSameToken(token, record.token); // another one may hold a copy of the key
-    return record;
+  async #recordAfterLogin(keyId: KeyId): Promise<KeyRecord> {
+    const record = await this.#record(keyId);
+    if (record.alwaysAuthenticate !== undefined) return record;
+    await this.#index.refreshIfChanged();
+    return await this.#record(keyId);
   }
 
   /** The PIN that a person gave goes with the token. */

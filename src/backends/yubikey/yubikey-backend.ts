@@ -28,7 +28,7 @@ import type { KeyPlace, TokenHooks } from '../pkcs11/hooks.ts';
 import { kindOf } from '../pkcs11/key-kinds.ts';
 import type { Owner } from '../pkcs11/label.ts';
 import { Pkcs11Backend, type Pkcs11Options } from '../pkcs11/pkcs11-backend.ts';
-import { type BoundContext, boundTo, requireSameToken } from '../pkcs11/same-token.ts';
+import { type BoundContext, boundTo } from '../pkcs11/same-token.ts';
 import type { AttachedToken } from '../pkcs11/token-connection.ts';
 import { CachedTouch } from './cached-touch.ts';
 import { KeyDescriptions } from './key-description.ts';
@@ -337,7 +337,6 @@ export class YubikeyBackend implements KeyBackend {
 
   async #vacate({ keyId, device }: KeyInfo, context: BoundContext): Promise<void> {
     if (device?.slot === undefined) throw new SignetError('INTERNAL', `key ${keyId} is in no slot`);
-    requireSameToken(context.token, device);
     const { connection, login } = this.#base;
     using key = await obtainManagementKey(context, { connection, login }, this.#managementKey);
     await vacateSlot(device.slot, { connection, login }, key, this.#now(), context);
