@@ -227,6 +227,23 @@ test('in the middle of a signature it does not go on with it', async () => {
   await expectSigns(backend, key, person.context);
 });
 
+test('between a new key and its certificate it gets no certificate, and the key is left as if another program had made it', async () => {
+  await using backend = await home.open();
+  const person = pinPerson(answerTo);
+  await first().setTouch('wait');
+  const device = { slot: '9d', touchPolicy: 'always' } as const;
+  const making = outcomeOf(backend.generator.generate({ ...ROOT, ...OTHER, device }, person.context));
+  await first().untilAwaitingTouch();
+  await swap();
+  expect(await making).toMatchObject({ code: 'TOKEN_NOT_PRESENT' });
+  await untilSeen(backend, '1002');
+  await expectSecondUntouched();
+  expect((await second().statistics()).apdus.PUT_DATA).toBeUndefined();
+  await swapBack();
+  await untilSeen(backend, '1001');
+  expect(await keyIn(backend, '9d')).toMatchObject({ role: 'root', gun: '' });
+});
+
 /** Everything that asks a person, and the question during which the YubiKeys are swapped. */
 type Call = (backend: YubikeyBackend, context: SignContext, keyIn: (slot: string) => KeyInfo) => Promise<unknown>;
 const PIN_QUESTION = { secret: 'pin', isNew: false } as const;
