@@ -10,7 +10,7 @@ import type { PublicKey } from '../crypto/public-key.ts';
 import type { Secret } from '../crypto/secret.ts';
 import type { SignInput } from '../crypto/sign-input.ts';
 import type { BackupPiece, RestoreOptions, RestoreReport } from './archive.ts';
-import type { DeviceRequest, KeyDevice, TokenIdentity, TokenSecret, TokenStatus } from './token-facts.ts';
+import type { DeviceRequest, KeyDevice, TokenIdentity, TokenSecret, TokenStatus, WhichToken } from './token-facts.ts';
 
 /** Public facts about a key. */
 export interface KeyInfo {
@@ -81,6 +81,8 @@ export interface SignContext {
   /** Whose turn a call takes where a home is shared out between clients; `caller` if absent. */
   readonly client?: string | undefined;
   readonly interaction?: Interaction | undefined;
+  /** Set by homes of tokens: the one that the operation began with. It does nothing to another one. */
+  readonly token?: WhichToken | undefined;
   /** Called once when the backend starts the operation proper, after waiting in its queue; splits queue from signing time. */
   readonly onStart?: (() => void) | undefined;
 }

@@ -31,6 +31,9 @@ export interface TokenIdentity {
   readonly serial: string;
 }
 
+/** Which token it is, as far as tokens tell themselves apart. */
+export type WhichToken = Pick<TokenIdentity, 'label' | 'serial'>;
+
 /** Which secret of a token: the user's PIN, the security officer's PIN (PKCS#11), PIV's PUK, PIV's management key. */
 export type TokenSecret = 'pin' | 'so-pin' | 'puk' | 'management-key';
 

@@ -4,7 +4,8 @@
  * Rules about callers and content will be `checks`; adding one changes no caller of this file.
  */
 import { hash } from 'node:crypto';
-import type { Interaction, SignContext } from '../backends/backend.ts';
+import type { SignContext } from '../backends/backend.ts';
+import { derivedContext } from '../backends/derived-context.ts';
 import type { KeyAlgorithm } from '../crypto/algorithms.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import type { SignInput } from '../crypto/sign-input.ts';
@@ -56,7 +57,7 @@ export class SignService {
       const onStart = () => {
         startedSigningAt = performance.now();
       };
-      const signature = await located.backend.sign(keyId, input, new ObservedContext(context, onStart));
+      const signature = await located.backend.sign(keyId, input, derivedContext(context, { onStart }));
       return { signature, algorithm };
     } catch (error) {
       failure = error instanceof SignetError ? error : new SignetError('INTERNAL', 'signing failed', { cause: error });
@@ -75,36 +76,6 @@ export class SignService {
         contentDigest: () => contentDigest(input),
       });
     }
-  }
-}
-
-/** The caller's context with our own `onStart`. Delegates rather than copies: `signal` may be made on first use. */
-class ObservedContext implements SignContext {
-  readonly #context: SignContext;
-  readonly onStart: () => void;
-
-  constructor(context: SignContext, onStart: () => void) {
-    this.#context = context;
-    this.onStart = onStart;
-  }
-
-  get caller(): string {
-    return this.#context.caller;
-  }
-  get client(): string | undefined {
-    return this.#context.client;
-  }
-  get signal(): AbortSignal | undefined {
-    return this.#context.signal;
-  }
-  get cancelled(): boolean | undefined {
-    return this.#context.cancelled;
-  }
-  get deadline(): number | undefined {
-    return this.#context.deadline;
-  }
-  get interaction(): Interaction | undefined {
-    return this.#context.interaction;
   }
 }
 

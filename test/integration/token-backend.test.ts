@@ -397,7 +397,9 @@ describe('a person who can be asked', () => {
     });
     expect(await failure(backend.sign(key.keyId, AGREED, person.context))).toMatchObject({
       code: 'TOKEN_NOT_PRESENT',
-      message: 'pkcs11:serial=0001 is another token than the PIN was given for',
+      message:
+        'the operation began with token "fake" (serial number 0001), and now token "another" (serial number 0001) is there',
+      hint: 'nothing was done to that one: put the first one back, or begin again',
     });
     expect(await logins()).toBe(0);
   });

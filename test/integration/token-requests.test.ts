@@ -162,6 +162,7 @@ describe('requests that wait for several hosts', () => {
   /** Has one request at a time, and answers it when it is told to. */
   class Server implements RequestServer {
     isOpen = true;
+    readonly token = { label: 'a token', serial: '1' };
     readonly taken: HostRequestInFlight[] = [];
     readonly #requests: TokenRequests;
 
@@ -216,6 +217,18 @@ describe('requests that wait for several hosts', () => {
     first.taken[0]?.fail(GONE);
     requests.leave(first, GONE);
     expect(await outcomes).toEqual(['UNAVAILABLE', 'UNAVAILABLE', 'UNAVAILABLE']);
+  });
+
+  it('and are for one token are not given to a server of another one', async () => {
+    const { requests, first } = twoServers();
+    const token = { label: 'a token', serial: '2' };
+    const answer = requests.request('client', { op: 'state' }, { parse: () => 'answered', token });
+    while (first.load > 0) first.answer();
+    await expect(answer).rejects.toMatchObject({
+      code: 'TOKEN_NOT_PRESENT',
+      message:
+        'the operation began with token "a token" (serial number 2), and now token "a token" (serial number 1) is there',
+    });
   });
 
   it('let who waits for their end know it', async () => {

@@ -25,6 +25,7 @@ const key = {
 let loggedIn = false;
 
 const CKF_LOGIN_REQUIRED = 4;
+const CKF_TOKEN_INITIALIZED = 0x400;
 /** P-256, to make and to sign with. */
 const MECHANISMS = [0x1040, 0x1041].map((mechanism) => ({ mechanism, minBits: 256, maxBits: 256 }));
 const state = () => ({ flags: CKF_LOGIN_REQUIRED | (plan().flags ?? 0), loggedIn });
@@ -59,7 +60,16 @@ const misbehaviours = {
   lost: (id) => refuse(id, 'TOKEN_NOT_PRESENT', 'gone (CKR_DEVICE_REMOVED)', { lost: true }),
 };
 
+const administration = ['changePin', 'setUserPin', 'initialise'].map((op) => [
+  op,
+  (id) => {
+    log(op);
+    return reply(id, state());
+  },
+]);
+
 const handlers = {
+  ...Object.fromEntries(administration),
   load: (id) => {
     const how = misbehaviours[plan().load];
     return how === undefined ? reply(id, { manufacturer: 'fake', description: '', version: '1.0' }) : how(id);
@@ -73,7 +83,7 @@ const handlers = {
         manufacturer: 'fake',
         model: 'fake',
         serial: '0001',
-        flags: 0x400 | CKF_LOGIN_REQUIRED,
+        flags: (label === '' ? 0 : CKF_TOKEN_INITIALIZED) | CKF_LOGIN_REQUIRED,
         slotDescription: '',
         slotManufacturer: '',
         firmware: '1.0',

@@ -13,6 +13,7 @@ export const AGREED = { message: Buffer.from('agreed') };
 
 export interface FakePlan {
   readonly flags?: number;
+  /** Labels; an empty one for a token that is blank. */
   readonly tokens?: readonly string[];
   /** Descriptions of further slots. */
   readonly emptySlots?: readonly string[] | 'no list';
@@ -32,7 +33,7 @@ export interface FakeToken extends AsyncDisposable {
   readonly directory: string;
   /** Holds from the next request on. */
   plan(plan: FakePlan): Promise<void>;
-  /** A line for each login, each listing, each new key and each signature that the host began. */
+  /** A line for each login, listing, new key, signature and change of PINs or of the whole token that the host began. */
   log(): Promise<readonly string[]>;
   pinFile(pin?: string): Promise<string>;
   open(options?: Partial<Pkcs11Options>): Promise<Pkcs11Backend>;

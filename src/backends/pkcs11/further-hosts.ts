@@ -2,6 +2,7 @@
  * The hosts of a token beyond the first one, for modules that can work in parallel processes. They help while they can: none
  * of their failures is a caller's.
  */
+import type { WhichToken } from '../token-facts.ts';
 import type { AttachedToken } from './token-connection.ts';
 
 /** A connection that is one host's. */
@@ -15,10 +16,11 @@ export interface FurtherHost extends AsyncDisposable {
 /**
  * Opens the token at a host, with a PIN that the token has taken already.
  *
+ * @param token The only one that may be opened.
  * @param pin Undefined: the configured one.
  * @throws {SignetError} the token or its PIN is of no use there at present
  */
-export type LoginAt<Host> = (host: Host, pin?: Uint8Array) => Promise<void>;
+export type LoginAt<Host> = (host: Host, token: WhichToken, pin?: Uint8Array) => Promise<void>;
 
 export class FurtherHosts<Host extends FurtherHost> implements AsyncDisposable {
   readonly #hosts: readonly Host[];
@@ -40,13 +42,13 @@ export class FurtherHosts<Host extends FurtherHost> implements AsyncDisposable {
   }
 
   /** Opens the token at every host where it is not, without waiting; for when it is open at another one. */
-  tend(): void {
-    for (const host of this.#hosts) if (!host.isOpen) void this.#open(host);
+  tend(token: WhichToken): void {
+    for (const host of this.#hosts) if (!host.isOpen) void this.#open(host, token);
   }
 
   /** To be called with a PIN that the token has taken. */
-  async loginWith(pin: Uint8Array): Promise<void> {
-    for (const host of this.#hosts) await this.#open(host, pin);
+  async loginWith(token: WhichToken, pin: Uint8Array): Promise<void> {
+    for (const host of this.#hosts) await this.#open(host, token, pin);
   }
 
   async logout(): Promise<void> {
@@ -61,11 +63,11 @@ export class FurtherHosts<Host extends FurtherHost> implements AsyncDisposable {
     await Promise.all(this.#hosts.map((host) => host[Symbol.asyncDispose]()));
   }
 
-  async #open(host: Host, pin?: Uint8Array): Promise<void> {
+  async #open(host: Host, token: WhichToken, pin?: Uint8Array): Promise<void> {
     if (this.#opening.has(host)) return;
     this.#opening.add(host);
     try {
-      await this.#login(host, pin);
+      await this.#login(host, token, pin);
       this.#told = undefined;
     } catch (error) {
       const message = error instanceof Error ? error.message : '';

@@ -1,7 +1,8 @@
 /** What a backend for one kind of device adds to the one for any PKCS#11 token. */
 import type { Secret } from '../../crypto/secret.ts';
-import type { KeyInfo, KeyRequest, SignContext } from '../backend.ts';
+import type { KeyInfo, KeyRequest } from '../backend.ts';
 import type { ExtraAttribute, KeyFacts } from './host-protocol.ts';
+import type { BoundContext } from './same-token.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
 import type { TokenLogin } from './token-login.ts';
 
@@ -17,7 +18,7 @@ export interface TokenHooks {
    *
    * @throws {SignetError} PIN_REQUIRED
    */
-  writerPin?(context: SignContext, access: TokenAccess): Promise<Secret>;
+  writerPin?(context: BoundContext, access: TokenAccess): Promise<Secret>;
   /**
    * Where a new key goes and how it is guarded. Without it, `KeyRequest.device` is refused.
    *

@@ -1,5 +1,6 @@
 /** One request to a token host, from its encoding to its answer. */
 import { SignetError } from '../../errors.ts';
+import type { WhichToken } from '../token-facts.ts';
 import { encodeFrame, type HostReply, type HostRequest, setFrameId } from './host-protocol.ts';
 
 export interface RequestOptions<T> {
@@ -15,6 +16,8 @@ export interface RequestOptions<T> {
   readonly timeoutMs?: number | undefined;
   /** Whoever asked is told the outcome, come what may, of an operation that has begun: it changes the token. */
   readonly isChange?: boolean | undefined;
+  /** The only token that it is for; undefined: whichever is attached. */
+  readonly token?: WhichToken | undefined;
   /** Called when the request leaves the queue. */
   readonly onStart?: (() => void) | undefined;
 }
@@ -41,6 +44,7 @@ export class HostRequestInFlight {
   readonly timeoutMs: number | undefined;
   readonly deadline: number;
   readonly isChange: boolean;
+  readonly token: WhichToken | undefined;
   /** Whether its frame is to be zeroed after use: there may be a PIN or a private key in it. */
   readonly isSecret: boolean;
   readonly isCancelled: (() => boolean) | undefined;
@@ -63,6 +67,7 @@ export class HostRequestInFlight {
     this.deadline = options.deadline ?? Number.POSITIVE_INFINITY;
     this.isChange = options.isChange ?? false;
     this.isCancelled = options.isCancelled;
+    this.token = options.token;
     this.#frame = frame;
     this.#onStart = options.onStart;
     this.#settle = settle;

@@ -10,7 +10,7 @@ import { SignetError } from '../../errors.ts';
 import type { KeyInfo } from '../backend.ts';
 import { within } from '../deadline.ts';
 import { SingleFlight } from '../single-flight.ts';
-import type { PinPolicy } from '../token-facts.ts';
+import type { PinPolicy, WhichToken } from '../token-facts.ts';
 import { CKF_TOKEN } from './constants.ts';
 import type { TokenHooks } from './hooks.ts';
 import { ANSWERS, type KeyFacts, type TokenFacts } from './host-protocol.ts';
@@ -21,6 +21,8 @@ import { formatPkcs11Uri } from './uri.ts';
 
 export interface KeyRecord {
   readonly info: KeyInfo;
+  /** Where the key was read. */
+  readonly token: WhichToken;
   readonly publicKey: PublicKey;
   /** The same, ready to verify with; made at first use. */
   readonly verifier: () => KeyObject;
@@ -193,7 +195,7 @@ export class KeyIndex {
       made ??= toKeyObject(publicKey);
       return made;
     };
-    return { info, publicKey, verifier, ckaId, alwaysAuthenticate: wantsPin };
+    return { info, token, publicKey, verifier, ckaId, alwaysAuthenticate: wantsPin };
   }
 
   /** Once for each object, not at each reading. */

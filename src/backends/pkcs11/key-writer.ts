@@ -16,6 +16,7 @@ import type {
   SignContext,
 } from '../backend.ts';
 import { throwIfCancelled } from '../cancellation.ts';
+import type { WhichToken } from '../token-facts.ts';
 import { joinParts } from './blob-parts.ts';
 import { certificateParts } from './certificate-parts.ts';
 import type { KeyPlace, TokenHooks } from './hooks.ts';
@@ -24,6 +25,7 @@ import type { KeyIndex, KeyRecord } from './key-index.ts';
 import { algorithmsOf, canMake, canSign, kindOf } from './key-kinds.ts';
 import { formatLabel } from './label.ts';
 import { encodePublicKey } from './public-object.ts';
+import { type BoundContext, boundTo } from './same-token.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
 import type { TokenLogin } from './token-login.ts';
 
@@ -32,8 +34,8 @@ export interface KeyWriterOptions {
   readonly login: TokenLogin;
   readonly index: KeyIndex;
   readonly hooks: TokenHooks;
-  /** Attaches the token, for use. */
-  readonly attach: () => Promise<AttachedToken>;
+  /** Attaches the token, for use. @param began The one that it must be; undefined: any that matches. */
+  readonly attach: (began: WhichToken | undefined) => Promise<AttachedToken>;
 }
 
 /** Making a key may take a small device minutes; milliseconds. */
@@ -46,17 +48,18 @@ export class KeyWriter {
   readonly #login: TokenLogin;
   readonly #index: KeyIndex;
   readonly #hooks: TokenHooks;
-  readonly #attach: () => Promise<AttachedToken>;
+  readonly #attach: KeyWriterOptions['attach'];
 
   readonly generator: KeyGenerator;
 
   readonly importer: KeyImporter = {
-    import: async (pkcs8, owner, context) => {
+    import: async (pkcs8, owner, call) => {
       const label = formatLabel(owner).toString('base64');
       const object = decodePkcs8(pkcs8);
       const publicKey = publicKeyOf(object);
       const keyId = keyIdOf(publicKey);
-      const attached = await this.#attach();
+      const attached = await this.#attach(call.token);
+      const context = boundTo(attached.facts, call);
       const { profile, mechanisms } = attached;
       if (!profile.imports.includes(publicKey.algorithm) || !canSign(publicKey, mechanisms)) {
         throw new SignetError(
@@ -86,10 +89,10 @@ export class KeyWriter {
   };
 
   readonly remover: KeyRemover = {
-    remove: async (keyId, context) => {
+    remove: async (keyId, call) => {
       const record = await this.#index.find(keyId);
       if (record === undefined) return false;
-      await this.#attach();
+      const context = await this.#attachFor(record, call);
       using access = await this.#writeAccess(context, record.info);
       throwIfCancelled(context);
       const request = { op: 'remove', keyId, ckaId: record.ckaId } as const;
@@ -104,10 +107,11 @@ export class KeyWriter {
   };
 
   readonly relabeller: KeyRelabeller = {
-    relabel: async (keyId, owner, context) => {
+    relabel: async (keyId, owner, call) => {
       const label = formatLabel(owner).toString('base64');
-      const { ckaId, info } = await this.#index.require(keyId);
-      await this.#attach();
+      const record = await this.#index.require(keyId);
+      const { ckaId, info } = record;
+      const context = await this.#attachFor(record, call);
       using _ = await this.#writeAccess(context, info);
       throwIfCancelled(context);
       const { value } = await this.#connection.request(
@@ -120,20 +124,20 @@ export class KeyWriter {
   };
 
   readonly certifier: KeyCertifier = {
-    certificate: async (keyId, context) => {
-      const { ckaId } = await this.#index.require(keyId);
-      await this.#attach();
+    certificate: async (keyId, call) => {
+      const record = await this.#index.require(keyId);
       const { value, blob } = await this.#connection.request(
-        context,
-        { op: 'certificate', ckaId, which: 'stored' },
+        await this.#attachFor(record, call),
+        { op: 'certificate', ckaId: record.ckaId, which: 'stored' },
         { parse: ANSWERS.found },
       );
       return value ? blob : undefined;
     },
-    putCertificate: async (keyId, der, context) => {
-      const { ckaId, info, publicKey } = await this.#index.require(keyId);
+    putCertificate: async (keyId, der, call) => {
+      const record = await this.#index.require(keyId);
+      const { ckaId, info, publicKey } = record;
       const { value, subject, issuer, serialNumber } = certificateParts(der, publicKey);
-      await this.#attach();
+      const context = await this.#attachFor(record, call);
       using access = await this.#writeAccess(context, info);
       throwIfCancelled(context);
       const label = formatLabel(info).toString('base64');
@@ -144,9 +148,10 @@ export class KeyWriter {
         { parse: ANSWERS.none, blob, isChange: true },
       );
     },
-    removeCertificate: async (keyId, context) => {
-      const { ckaId, info } = await this.#index.require(keyId);
-      await this.#attach();
+    removeCertificate: async (keyId, call) => {
+      const record = await this.#index.require(keyId);
+      const { ckaId, info } = record;
+      const context = await this.#attachFor(record, call);
       using access = await this.#writeAccess(context, info);
       throwIfCancelled(context);
       const options = { parse: ANSWERS.found, blob: access.soPin, isChange: true };
@@ -169,11 +174,12 @@ export class KeyWriter {
     };
   }
 
-  async #generate(request: KeyRequest, context: SignContext) {
+  async #generate(request: KeyRequest, call: SignContext) {
     const { role, gun, device } = request;
     const label = formatLabel({ role, gun }).toString('base64');
     const kind = kindOf(request);
-    const attached = await this.#attach();
+    const attached = await this.#attach(call.token);
+    const context = boundTo(attached.facts, call);
     if (!canMake(kind, attached.mechanisms)) {
       throw new SignetError('UNSUPPORTED', `${this.#connection.name} makes no ${kind} keys that Signet can use`);
     }
@@ -193,9 +199,15 @@ export class KeyWriter {
     return withPublicKey(this.#index.add(value));
   }
 
+  /** @returns The call, bound to the token that has the key. */
+  async #attachFor({ token }: KeyRecord, call: SignContext): Promise<BoundContext> {
+    await this.#attach(token);
+    return boundTo(token, call);
+  }
+
   /** Who may write: the user, logged in now, or the security officer with the PIN that goes with the request. */
-  async #writeAccess(context: SignContext, wantedFor?: KeyInfo): Promise<WriteAccess> {
-    const { profile } = await this.#connection.attach();
+  async #writeAccess(context: BoundContext, wantedFor?: KeyInfo): Promise<WriteAccess> {
+    const { profile } = await this.#connection.attach(context.token);
     if (profile.writesAs === 'user') {
       (await this.#login.login(context, wantedFor))?.dispose();
       return { soPin: new Uint8Array(0), [Symbol.dispose]: () => undefined };

@@ -1,9 +1,11 @@
 import type { Secret } from '../../crypto/secret.ts';
+import type { WhichToken } from '../token-facts.ts';
+import { isSameToken } from './same-token.ts';
 
-/** A PIN that a person gave, for as long as was configured. */
+/** The PIN that a person gave for a token, for as long as was configured. */
 export class PinCache {
   readonly #ttlMs: number;
-  #pin: Secret | undefined;
+  #kept: { readonly token: WhichToken; readonly pin: Secret } | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   /** @param ttlMs 0: nothing is ever kept. */
@@ -11,26 +13,26 @@ export class PinCache {
     this.#ttlMs = ttlMs;
   }
 
-  get isEmpty(): boolean {
-    return this.#pin === undefined;
+  has(token: WhichToken): boolean {
+    return this.#kept !== undefined && isSameToken(this.#kept.token, token);
   }
 
   /** Keeps a copy; the time begins anew. */
-  put(pin: Secret): void {
+  put(token: WhichToken, pin: Secret): void {
     this.clear();
     if (this.#ttlMs === 0) return;
-    this.#pin = pin.clone();
+    this.#kept = { token, pin: pin.clone() };
     this.#timer = setTimeout(() => this.clear(), this.#ttlMs).unref();
   }
 
   /** @returns A copy that the caller disposes of. */
-  get(): Secret | undefined {
-    return this.#pin?.clone();
+  get(token: WhichToken): Secret | undefined {
+    return this.has(token) ? this.#kept?.pin.clone() : undefined;
   }
 
   clear(): void {
     clearTimeout(this.#timer);
-    this.#pin?.dispose();
-    this.#pin = undefined;
+    this.#kept?.pin.dispose();
+    this.#kept = undefined;
   }
 }

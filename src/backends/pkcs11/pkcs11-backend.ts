@@ -26,12 +26,14 @@ import type {
 import { throwIfCancelled, unlessAborted } from '../cancellation.ts';
 import { within } from '../deadline.ts';
 import { readPrivateSecret } from '../secret-file.ts';
+import type { WhichToken } from '../token-facts.ts';
 import type { TokenHooks } from './hooks.ts';
 import { ANSWERS, type HostRequest } from './host-protocol.ts';
 import { IdleTimer } from './idle-timer.ts';
 import { doesNotAnswer, KeyIndex, type KeyRecord } from './key-index.ts';
 import { KeyWriter } from './key-writer.ts';
 import { settle } from './pin-outcome.ts';
+import { type BoundContext, boundTo } from './same-token.ts';
 import { isValidSignature, type PreparedInput, prepareInput } from './signing.ts';
 import { type AttachedToken, TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
 import { TokenLogin, type TokenLoginOptions } from './token-login.ts';
@@ -68,9 +70,9 @@ export class Pkcs11Backend implements KeyBackend {
   /** A PIN opens and closes all keys of the token. */
   readonly unlocker: KeyUnlocker = {
     unlock: async (keyId, pin, ttlMs) => {
-      await this.#record(keyId);
+      const { token } = await this.#record(keyId);
       await this.#use();
-      await this.login.loginWith(pin);
+      await this.login.loginWith(token, pin);
       clearTimeout(this.#relock);
       if (ttlMs !== undefined) {
         this.#relock = setTimeout(() => void this.login.logout().catch(() => undefined), ttlMs).unref();
@@ -89,7 +91,7 @@ export class Pkcs11Backend implements KeyBackend {
     this.name = backendName;
     this.connection = new TokenConnection({
       ...options,
-      loginAt: (host, pin) => this.login.loginAt(host, pin),
+      loginAt: (...args) => this.login.loginAt(...args),
       onAttached: async (attached) => {
         this.#idle.restart();
         await this.login.loginAtAttachment(attached);
@@ -114,7 +116,7 @@ export class Pkcs11Backend implements KeyBackend {
       login: this.login,
       index: this.#index,
       hooks,
-      attach: () => this.#use(),
+      attach: (token) => this.#use(token),
     });
   }
 
@@ -222,10 +224,11 @@ export class Pkcs11Backend implements KeyBackend {
     return (await this.#record(keyId)).publicKey;
   }
 
-  async sign(keyId: KeyId, input: SignInput, context: SignContext): Promise<Uint8Array> {
-    throwIfCancelled(context);
-    const { info, publicKey } = await this.#record(keyId);
+  async sign(keyId: KeyId, input: SignInput, call: SignContext): Promise<Uint8Array> {
+    throwIfCancelled(call);
+    const { info, publicKey, token } = await this.#record(keyId);
     const prepared = prepareInput(publicKey, input); // what cannot be signed costs no PIN
+    const context = boundTo(token, call);
     await this.#use();
     using given = await this.login.login(context, info).catch((error: unknown) => {
       this.#forgetIfGone(error);
@@ -253,7 +256,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   /** Once more after another login, if the one that was there has ended: other programs can end it. */
-  async #signLoggedIn(record: KeyRecord, input: PreparedInput, context: SignContext): Promise<Uint8Array> {
+  async #signLoggedIn(record: KeyRecord, input: PreparedInput, context: BoundContext): Promise<Uint8Array> {
     try {
       return await this.#signOnToken(record, input, context, undefined);
     } catch (error) {
@@ -264,7 +267,7 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   /** One at a time: the PIN is there when the signature begins, and its outcome known before the next one. */
-  async #signWithPin(record: KeyRecord, input: PreparedInput, context: SignContext, given: Secret | undefined) {
+  async #signWithPin(record: KeyRecord, input: PreparedInput, context: BoundContext, given: Secret | undefined) {
     throwIfCancelled(context);
     const { pin, outcome } = await this.login.pinForOperation(context, record.info, given);
     try {
@@ -279,7 +282,7 @@ export class Pkcs11Backend implements KeyBackend {
     }
   }
 
-  async #signOnToken(record: KeyRecord, input: PreparedInput, context: SignContext, pin: Secret | undefined) {
+  async #signOnToken(record: KeyRecord, input: PreparedInput, context: BoundContext, pin: Secret | undefined) {
     throwIfCancelled(context);
     const { interaction } = context;
     const { ckaId, info } = record;
@@ -295,10 +298,7 @@ export class Pkcs11Backend implements KeyBackend {
     const request: HostRequest = { op: 'sign', keyId, ckaId, scheme, ...wants };
     let touchNotice: Disposable | undefined;
     const onStart = () => {
-      const identity = this.connection.attached && this.login.identityOf(this.connection.attached);
-      if (info.needs.touch && interaction !== undefined && identity !== undefined) {
-        touchNotice = interaction.touch(identity, info);
-      }
+      if (info.needs.touch) touchNotice = interaction?.touch({ backend: this.name, ...context.token }, info);
       context.onStart?.();
     };
     try {
@@ -315,10 +315,10 @@ export class Pkcs11Backend implements KeyBackend {
     }
   }
 
-  /** Attaches the token, and begins the time after which it is let go of anew. */
-  async #use(): Promise<AttachedToken> {
+  /** Attaches the token, and begins the time after which it is let go of anew. @param began As `TokenConnection.attach` */
+  async #use(began?: WhichToken): Promise<AttachedToken> {
     this.#idle.restart();
-    return await this.connection.attach();
+    return await this.connection.attach(began);
   }
 
   async #releaseIfIdle(): Promise<boolean> {

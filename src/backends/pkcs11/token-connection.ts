@@ -4,14 +4,15 @@
  */
 
 import { SignetError } from '../../errors.ts';
-import type { SignContext } from '../backend.ts';
 import { SingleFlight } from '../single-flight.ts';
+import type { WhichToken } from '../token-facts.ts';
 import { CKF_TOKEN } from './constants.ts';
 import { flagsSeenAnew } from './fresh-look.ts';
 import { FurtherHosts, type LoginAt } from './further-hosts.ts';
 import { ANSWERS, type AttachedFacts, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
 import type { HostAnswer, RequestOptions } from './host-request.ts';
 import { type ModuleFacts, type ModuleProfile, profileOf } from './profile.ts';
+import { anotherToken, type BoundContext, isSameToken, requireSameToken } from './same-token.ts';
 import { TokenHost, type TokenHostOptions } from './token-host.ts';
 import { TokenRequests } from './token-requests.ts';
 import { formatPkcs11Uri, type Pkcs11Uri } from './uri.ts';
@@ -128,30 +129,33 @@ export class TokenConnection implements AsyncDisposable {
   /**
    * The token, found and attached.
    *
+   * @param began The one that it must be; undefined: any that matches.
    * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE, CONFIGURATION if several tokens match or the module cannot be
    *   loaded
    */
-  async attach(): Promise<AttachedToken> {
+  async attach(began?: WhichToken): Promise<AttachedToken> {
     if (this.#own === undefined) {
       const attaching = this.#flights.run('attach', () => this.#attach());
       if (this.further.open === undefined) await attaching;
       else attaching.catch(() => undefined); // it is tried again at the next call
     }
-    if (this.attached === undefined) throw new SignetError('UNAVAILABLE', `the host of ${this.name} ended`);
-    return this.attached;
+    const { attached } = this;
+    if (attached === undefined) throw new SignetError('UNAVAILABLE', `the host of ${this.name} ended`);
+    requireSameToken(began, attached.facts);
+    return attached;
   }
 
   /**
-   * A request of a client, which waits for its turn.
+   * A request of a client, which waits for its turn. Only the token that the call is about gets it.
    *
    * @throws {SignetError} as `attach` and `TokenRequests.request`
    */
-  async request<T>(context: SignContext, request: HostRequest, options: RequestOptions<T>): Promise<HostAnswer<T>> {
-    if (this.#own === undefined) await this.attach();
-    const { client, caller, deadline, onStart } = context;
+  async request<T>(context: BoundContext, request: HostRequest, options: RequestOptions<T>): Promise<HostAnswer<T>> {
+    const { client, caller, deadline, onStart, token } = context;
+    if (this.#own === undefined) await this.attach(token);
     // A signal costs as much as the rest of a request: where it can be done without, none is made.
     const gone = context.cancelled === undefined ? { signal: context.signal } : { isCancelled: () => isGone(context) };
-    return this.#requests.request(client ?? caller, request, { deadline, onStart, ...gone, ...options });
+    return this.#requests.request(client ?? caller, request, { deadline, onStart, token, ...gone, ...options });
   }
 
   /** Ends the login at every host. @returns Whether it was open. */
@@ -183,13 +187,23 @@ export class TokenConnection implements AsyncDisposable {
   }
 
   /**
-   * Erases the token, or one that is blank, and gives it a label and PINs.
+   * What `initialise` would erase: the token, or one that is blank.
    *
+   * @throws {SignetError} as `attach`
+   */
+  async findAlsoBlank(): Promise<TokenFacts> {
+    return await this.#findToken(await this.#liveHost(), 'also blank');
+  }
+
+  /**
+   * Erases a token and gives it a label and PINs.
+   *
+   * @param began As `findAlsoBlank` found it.
    * @param newLabel At most 32 bytes of UTF-8.
    * @param blob As the request `initialise` has it. The caller zeroes it.
    * @throws {SignetError} INVALID_ARGUMENT for a label that the URI does not match, and as `attach`
    */
-  async initialise(newLabel: string, blob: Uint8Array): Promise<void> {
+  async initialise(began: TokenFacts, newLabel: string, blob: Uint8Array): Promise<void> {
     const { token } = this.#options.uri;
     if (token !== undefined && token !== newLabel) {
       throw new SignetError('INVALID_ARGUMENT', `a token with the label "${newLabel}" would not match ${this.name}`, {
@@ -197,7 +211,10 @@ export class TokenConnection implements AsyncDisposable {
       });
     }
     const host = await this.#liveHost();
-    const { slotId, serial, label } = await this.#findToken(host, 'also blank');
+    const found = await this.#findToken(host, 'also blank');
+    if (isInitialised(found) !== isInitialised(began)) throw anotherToken(began, found);
+    requireSameToken(began, found);
+    const { slotId, serial, label } = found;
     try {
       await host.request({ op: 'initialise', slotId, serial, label, newLabel }, { parse: ANSWERS.none, blob });
     } finally {
@@ -221,6 +238,8 @@ export class TokenConnection implements AsyncDisposable {
     try {
       const host = await this.#liveHost();
       const facts = await this.#findToken(host, 'initialised');
+      // The other hosts may not have noticed yet.
+      if (this.#last !== undefined && !isSameToken(facts, this.#last.facts)) await this.further.release();
       const { slotId, serial, label } = facts;
       const module = this.#moduleFacts ?? NO_FACTS;
       const profile = this.#options.profile ?? profileOf(module, facts);
@@ -230,6 +249,7 @@ export class TokenConnection implements AsyncDisposable {
       const attached: AttachedToken = { host, facts, profile, module, mechanisms, state };
       host.serve({
         requests: this.#requests,
+        token: facts,
         isOpen: () => isOpen(attached),
         loggedOut: () => {
           attached.state = { ...attached.state, loggedIn: false };
@@ -329,7 +349,7 @@ function noToken(name: string, modulePath: string, slots: readonly string[]): Si
 
 const NO_FACTS: ModuleFacts = { manufacturer: '', description: '', version: '' };
 
-function isGone({ cancelled }: SignContext): boolean {
+function isGone({ cancelled }: BoundContext): boolean {
   return cancelled ?? false;
 }
 

@@ -9,6 +9,7 @@ import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { SignetError } from '../../errors.ts';
 import { spawned } from '../spawned.ts';
+import type { WhichToken } from '../token-facts.ts';
 import { moduleEnvironment } from './child-environment.ts';
 import { encodeFrame, type Frame, FrameReader, type HostRequest, parseReply } from './host-protocol.ts';
 import {
@@ -34,6 +35,7 @@ export interface TokenHostOptions {
 /** What a host that serves clients tells about its token. */
 export interface Service {
   readonly requests: TokenRequests;
+  readonly token: WhichToken;
   /** Whether the token can be used without a login, or is logged in. */
   isOpen(): boolean;
   /** The token answered that it wants a login. */
@@ -114,6 +116,10 @@ export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
 
   get isOpen(): boolean {
     return this.#service?.isOpen() ?? false;
+  }
+
+  get token(): WhichToken | undefined {
+    return this.#service?.token;
   }
 
   /**

@@ -10,7 +10,7 @@ import { SignetError } from '../../errors.ts';
 import type { Interaction, KeyInfo, SignContext } from '../backend.ts';
 import { cancelled, unlessAborted } from '../cancellation.ts';
 import { SingleFlight } from '../single-flight.ts';
-import type { TokenIdentity } from '../token-facts.ts';
+import type { TokenIdentity, WhichToken } from '../token-facts.ts';
 import type { TokenHooks } from './hooks.ts';
 import { ANSWERS } from './host-protocol.ts';
 import { PinCache } from './pin-cache.ts';
@@ -18,6 +18,7 @@ import { PinMemory } from './pin-memory.ts';
 import { canBeAsked, isAboutPin, NO_OUTCOME, NoPin, type OperationPin, settle } from './pin-outcome.ts';
 import { type PinSourceOptions, pinSourcesOf } from './pin-source.ts';
 import { isLastTry, isLocked, lastTryLeft, PinTries, pinLocked, stateOf } from './pin-tries.ts';
+import type { BoundContext } from './same-token.ts';
 import { type AttachedToken, isOpen, type TokenConnection } from './token-connection.ts';
 
 export interface TokenLoginOptions extends PinSourceOptions {
@@ -85,9 +86,9 @@ export class TokenLogin {
    * @throws {SignetError} as `TokenConnection.attach`; PIN_REQUIRED, PIN_INCORRECT, PIN_LOCKED, CONFIGURATION, CANCELLED
    */
   async login(context: SignContext | undefined, wantedFor?: WantedFor): Promise<Secret | undefined> {
-    const attached = await this.#connection.attach();
+    const attached = await this.#connection.attach(context?.token);
     if (isOpen(attached)) {
-      this.#connection.further.tend();
+      this.#connection.further.tend(attached.facts);
       return undefined;
     }
     return await this.#whileWaiting(async () => {
@@ -103,20 +104,24 @@ export class TokenLogin {
 
   /** At each attachment: keys can be listed in full if the token opens without a person. What fails is told by `problem`. */
   async loginAtAttachment(attached: AttachedToken): Promise<void> {
-    if (this.#cache.isEmpty && pinSourcesOf(this.#options, this.identityOf(attached)).length === 0) return;
+    const sources = pinSourcesOf(this.#options, this.identityOf(attached));
+    if (!this.#cache.has(attached.facts)) {
+      this.#cache.clear(); // the PIN of another token went with it
+      if (sources.length === 0) return;
+    }
     // Not `login`, which waits for the attachment that waits for this.
     await this.#whileWaiting(() => this.#loginOnce(attached)).catch(() => undefined);
   }
 
   /**
-   * Opens the token with a PIN that a person gave. One that is open is no reason to believe it: the PIN is tried, and a wrong
+   * Opens a token with a PIN that a person gave for it. One that is open is no reason to believe it: the PIN is tried, and a wrong
    * one closes the token. A card ends the login of whom it refuses (NIST SP 800-73-4 part 2, 3.2.1), and C_Login wants it
    * ended before.
    *
    * @throws {SignetError} as `login`
    */
-  async loginWith(pin: Secret): Promise<void> {
-    const attached = await this.#connection.attach();
+  async loginWith(token: WhichToken, pin: Secret): Promise<void> {
+    const attached = await this.#connection.attach(token);
     try {
       if (await this.#tryPin(attached, pin.bytes(), 'also if it is open')) await this.#noteTaken(attached, pin);
     } catch (error) {
@@ -126,9 +131,9 @@ export class TokenLogin {
   }
 
   /** Opens the token at one of its further hosts, one after the other: never the first to try a PIN. */
-  loginAt(host: TokenConnection, pin?: Uint8Array): Promise<void> {
+  loginAt(host: TokenConnection, token: WhichToken, pin?: Uint8Array): Promise<void> {
     return this.#furtherTurn(async () => {
-      const attached = await host.attach();
+      const attached = await host.attach(token);
       if (isOpen(attached)) return;
       if (pin !== undefined) await this.#tryPin(attached, pin);
       else await this.#openUnattended(attached, 'only a PIN that was taken');
@@ -141,9 +146,9 @@ export class TokenLogin {
    * @param given What a person gave in this very call.
    * @throws {SignetError} as `login`
    */
-  async pinForOperation(context: SignContext, wantedFor: WantedFor, given: Secret | undefined): Promise<OperationPin> {
+  async pinForOperation(context: BoundContext, wantedFor: WantedFor, given: Secret | undefined): Promise<OperationPin> {
     if (given !== undefined) return { pin: given.clone(), outcome: NO_OUTCOME };
-    const attached = await this.#connection.attach();
+    const attached = await this.#connection.attach(context.token);
     try {
       return await this.#unattendedPin(attached);
     } catch (error) {
@@ -207,7 +212,7 @@ export class TokenLogin {
       if (isOpen(attached)) return;
       await this.#openUnattended(attached);
       this.#problem = undefined;
-      this.#connection.further.tend();
+      this.#connection.further.tend(attached.facts);
     } catch (error) {
       if (error instanceof SignetError && isAboutPin(error) && !(error instanceof NoPin)) this.#problem = error;
       throw error;
@@ -236,11 +241,11 @@ export class TokenLogin {
   async #unattendedPin(attached: AttachedToken, which: WhichPin = 'any', isDoubtful = false): Promise<OperationPin> {
     const { flags } = await stateOf(attached);
     if (isLocked(flags)) throw pinLocked(this.#connection.name);
-    if (!this.#cache.isEmpty) {
+    if (this.#cache.has(attached.facts)) {
       if (isLastTry(flags)) throw lastTryLeft(this.#connection.name);
       if (isDoubtful) await this.tries.keepLast(attached);
     }
-    const cached = this.#cache.get();
+    const cached = this.#cache.get(attached.facts);
     if (cached !== undefined) {
       return { pin: cached, outcome: { ...NO_OUTCOME, refused: async () => this.#cache.clear() } };
     }
@@ -276,8 +281,10 @@ export class TokenLogin {
         await unlessAborted(this.#question, context.signal);
         return undefined;
       } catch (error) {
-        const isAskersEnd = error instanceof SignetError && error.code === 'CANCELLED' && !context.signal?.aborted;
-        if (!isAskersEnd) throw error;
+        const code = error instanceof SignetError ? error.code : undefined;
+        const isAskersEnd = code === 'CANCELLED' && !context.signal?.aborted;
+        const isOtherTokens = code === 'TOKEN_NOT_PRESENT' && attached.host.isAlive;
+        if (!isAskersEnd && !isOtherTokens) throw error;
       }
     }
     if (isOpen(attached)) return undefined;
@@ -300,7 +307,8 @@ export class TokenLogin {
   ): Promise<Secret> {
     const pin = await this.#ask(attached, interaction, context, wantedFor);
     try {
-      const present = await this.#stillAttached(attached);
+      // The host may have ended meanwhile.
+      const present = attached.host.isAlive ? attached : await this.#connection.attach(attached.facts);
       if (await this.#tryPin(present, pin.bytes())) await this.#noteTaken(present, pin);
       return pin;
     } catch (error) {
@@ -329,16 +337,6 @@ export class TokenLogin {
     return pin;
   }
 
-  /** The same token at another host, if that of before ended while a person was asked. */
-  async #stillAttached(attached: AttachedToken): Promise<AttachedToken> {
-    if (attached.host.isAlive) return attached;
-    const present = await this.#connection.attach();
-    const [was, is] = [attached.facts, present.facts];
-    if (is.serial === was.serial && is.label === was.label) return present;
-    // The PIN was given for the other one.
-    throw new SignetError('TOKEN_NOT_PRESENT', `${this.#connection.name} is another token than the PIN was given for`);
-  }
-
   /**
    * One try. PINs that come together are tried one after the other: once the token is open it takes any.
    *
@@ -363,8 +361,8 @@ export class TokenLogin {
 
   async #noteTaken(attached: AttachedToken, pin: Secret): Promise<void> {
     this.#problem = undefined;
-    this.#cache.put(pin);
-    await this.#connection.further.loginWith(pin.bytes());
+    this.#cache.put(attached.facts, pin);
+    await this.#connection.further.loginWith(attached.facts, pin.bytes());
     // A memory that cannot be written does not take back a login; it will refuse the next unattended try.
     await this.#memoryOf(this.identityOf(attached))
       .clear()

@@ -2,7 +2,7 @@
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { SignContext, TokenManager } from '../backend.ts';
-import type { TokenIdentity, TokenSecret, TokenStatus } from '../token-facts.ts';
+import type { TokenSecret, TokenStatus, WhichToken } from '../token-facts.ts';
 import { joinParts } from './blob-parts.ts';
 import { CKF_TOKEN } from './constants.ts';
 import { ANSWERS } from './host-protocol.ts';
@@ -53,10 +53,11 @@ export class Pkcs11TokenManager implements TokenManager {
       secret === 'pin' ? (await this.#login.tries.counters(attached)).pinTriesLeft : soTriesLeft(attached);
     await this.#withTwo(
       context,
+      attached.facts,
       (ask) => ask(secret, false, triesLeft),
       (ask) => ask(secret, true, undefined),
       async (oldPin, newPin) => {
-        await this.#request({ op: 'changePin', user: secret === 'pin' ? 'user' : 'so' }, oldPin, newPin);
+        await this.#request(attached, { op: 'changePin', user: secret === 'pin' ? 'user' : 'so' }, oldPin, newPin);
         if (secret === 'pin') await this.#login.notePinChanged(attached, newPin);
       },
     );
@@ -66,10 +67,11 @@ export class Pkcs11TokenManager implements TokenManager {
     const attached = await this.#connection.attach();
     await this.#withTwo(
       context,
+      attached.facts,
       (ask) => ask('so-pin', false, soTriesLeft(attached)),
       (ask) => ask('pin', true, undefined),
       async (soPin, newPin) => {
-        await this.#request({ op: 'setUserPin' }, soPin, newPin);
+        await this.#request(attached, { op: 'setUserPin' }, soPin, newPin);
         await this.#login.notePinChanged(attached, newPin);
       },
     );
@@ -81,14 +83,16 @@ export class Pkcs11TokenManager implements TokenManager {
       if (error instanceof SignetError && error.code === 'TOKEN_NOT_PRESENT') return undefined;
       throw error;
     });
+    const facts = attached?.facts ?? (await this.#connection.findAlsoBlank());
     await this.#withTwo(
       context,
+      facts,
       (ask) => ask('so-pin', attached === undefined, attached && soTriesLeft(attached)),
       (ask) => ask('pin', true, undefined),
       async (soPin, pin) => {
         const blob = joinParts([soPin.bytes(), pin.bytes()]);
         try {
-          await this.#connection.initialise(label, blob);
+          await this.#connection.initialise(facts, label, blob);
         } finally {
           blob.fill(0);
         }
@@ -103,16 +107,16 @@ export class Pkcs11TokenManager implements TokenManager {
   }
 
   async #request(
+    began: AttachedToken,
     request: { readonly op: 'changePin'; readonly user: 'user' | 'so' } | { readonly op: 'setUserPin' },
     first: Secret,
     second: Secret,
   ): Promise<void> {
     const blob = joinParts([first.bytes(), second.bytes()]);
     try {
-      const { host } = await this.#connection.attach();
-      const { value } = await host.request(request, { parse: ANSWERS.state, blob });
-      const { attached } = this.#connection;
-      if (attached !== undefined) attached.state = value;
+      // It may have been let go of while a person was asked.
+      const attached = await this.#connection.attach(began.facts);
+      attached.state = (await attached.host.request(request, { parse: ANSWERS.state, blob })).value;
     } catch (error) {
       this.#login.noteLoggedOut(); // the security officer's login ends the user's
       throw error;
@@ -123,12 +127,13 @@ export class Pkcs11TokenManager implements TokenManager {
 
   async #withTwo(
     context: SignContext,
+    { label, serial }: WhichToken,
     first: (ask: Ask) => Promise<Secret>,
     second: (ask: Ask) => Promise<Secret>,
     use: (first: Secret, second: Secret) => Promise<void>,
   ): Promise<void> {
     const ask: Ask = async (secret, isNew, triesLeft) => {
-      const token = this.#identity();
+      const token = { backend: this.#backendName, label, serial };
       const question = { token, secret, isNew, triesLeft, key: undefined };
       const answer = await context.interaction?.pin(question, context.signal);
       if (answer !== undefined) return answer;
@@ -138,12 +143,6 @@ export class Pkcs11TokenManager implements TokenManager {
     using one = await first(ask);
     using two = await second(ask);
     await use(one, two);
-  }
-
-  #identity(): TokenIdentity {
-    const { last } = this.#connection;
-    if (last !== undefined) return this.#login.identityOf(last);
-    return { backend: this.#backendName, label: this.#connection.name, serial: '' };
   }
 
   #describe({ facts, profile, state: { flags, loggedIn } }: AttachedToken): TokenStatus {

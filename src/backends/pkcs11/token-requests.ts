@@ -3,6 +3,7 @@
  * room, and leaves when its caller has gone or its deadline has passed.
  */
 import { SignetError } from '../../errors.ts';
+import type { WhichToken } from '../token-facts.ts';
 import { FairQueue, type QueueBounds } from './fair-queue.ts';
 import type { HostRequest } from './host-protocol.ts';
 import {
@@ -12,6 +13,7 @@ import {
   type RequestOptions,
   type RequestOwner,
 } from './host-request.ts';
+import { anotherToken, isSameToken } from './same-token.ts';
 
 /** More callers than these on one token would only time out. */
 const BOUNDS: QueueBounds = {
@@ -30,6 +32,8 @@ export interface RequestServer {
   readonly load: number;
   /** Whether the token is open there: the others fail requests that need a login. */
   readonly isOpen: boolean;
+  /** The token that it serves. */
+  readonly token: WhichToken | undefined;
   /** Takes requests with `next` while it has room. */
   pull(): void;
   /** Nobody waits for it any more: it need not be begun, if the server has it. */
@@ -86,8 +90,9 @@ export class TokenRequests implements RequestOwner {
     const canOthers = !server.isOpen && [...this.#servers].some(({ isOpen }) => isOpen);
     if (canOthers) return undefined;
     for (let request = this.#queue.next(); request !== undefined; request = this.#queue.next()) {
-      if (!request.isCancelled?.()) return request;
-      request.fail(cancelled());
+      const refusal = refusalAt(server, request);
+      if (refusal === undefined) return request;
+      request.fail(refusal);
     }
     return undefined;
   }
@@ -178,6 +183,12 @@ export class TokenRequests implements RequestOwner {
 
 /** What Node's timers can hold (2^31 - 1 ms); a later deadline is looked at again then. */
 const MAX_TIMER_MS = 0x7fffffff;
+
+/** Why `server` is not given a request whose turn it is. */
+function refusalAt(server: RequestServer, { isCancelled, token }: HostRequestInFlight): SignetError | undefined {
+  if (isCancelled?.()) return cancelled();
+  return token === undefined || isSameToken(token, server.token) ? undefined : anotherToken(token, server.token);
+}
 
 /** When a request is to be looked at again. */
 function wakeUpFor({ deadline, isCancelled }: HostRequestInFlight): number {

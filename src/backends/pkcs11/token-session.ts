@@ -38,6 +38,7 @@ export class TokenSession {
     this.#facts = facts;
     this.#anchor = cryptoki.openSession(slot);
     this.#session = cryptoki.openSession(slot);
+    this.look(); // the token may have been swapped before they were opened
   }
 
   /** For operations on objects. */
@@ -156,7 +157,7 @@ export class TokenSession {
     return facts;
   }
 
-  /** The only cure for an operation that a module keeps open. */
+  /** The only cure for an operation that a module keeps open. @throws {SignetError} as `look` */
   renew(): void {
     this.#epoch++;
     const old = this.#session;
@@ -166,6 +167,7 @@ export class TokenSession {
     } catch {
       // sessions are scarce or the token is failing: the next operation tells
     }
+    this.look();
   }
 
   /** Nobody is logged in afterwards, and everything is read from the token anew. */
@@ -174,6 +176,7 @@ export class TokenSession {
     this.cryptoki.closeAllSessions(this.#slot);
     this.#anchor = this.cryptoki.openSession(this.#slot);
     this.#session = this.cryptoki.openSession(this.#slot);
+    this.look();
   }
 
   #login(user: typeof CKU.USER | typeof CKU.SO, pin: Uint8Array): void {

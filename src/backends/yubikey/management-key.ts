@@ -4,9 +4,9 @@
  */
 import { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
-import type { SignContext } from '../backend.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { ANSWERS } from '../pkcs11/host-protocol.ts';
+import type { BoundContext } from '../pkcs11/same-token.ts';
 import { readPrivateSecret } from '../secret-file.ts';
 import { libraryWarnings } from './library.ts';
 import { readProtectedKey } from './protected-management-key.ts';
@@ -28,7 +28,7 @@ export interface ManagementKeyOptions {
  * @throws {SignetError} PIN_REQUIRED if nobody has it; CONFIGURATION for a file that is of no use
  */
 export async function obtainManagementKey(
-  context: SignContext,
+  context: BoundContext,
   access: TokenAccess,
   { file, env }: ManagementKeyOptions,
 ): Promise<Secret> {
@@ -44,7 +44,7 @@ export async function obtainManagementKey(
 }
 
 /** @throws {SignetError} PIN_INCORRECT */
-async function tried(key: Secret, context: SignContext, access: TokenAccess): Promise<Secret> {
+async function tried(key: Secret, context: BoundContext, access: TokenAccess): Promise<Secret> {
   if (await isRight(key, context, access)) return key;
   key.dispose();
   throw new SignetError('PIN_INCORRECT', `${access.connection.name} refused the management key`, {
@@ -57,7 +57,7 @@ function whatLibraryLacks({ connection: { last } }: TokenAccess): string | undef
   return last && libraryWarnings(parseYubicoVersion(last.module.version))[0];
 }
 
-async function isRight(key: Secret, context: SignContext, { connection, login }: TokenAccess): Promise<boolean> {
+async function isRight(key: Secret, context: BoundContext, { connection, login }: TokenAccess): Promise<boolean> {
   try {
     await connection.request(context, { op: 'checkWriter' }, { parse: ANSWERS.none, blob: key.bytes() });
     return true;
@@ -69,9 +69,9 @@ async function isRight(key: Secret, context: SignContext, { connection, login }:
   }
 }
 
-async function ask({ interaction, signal }: SignContext, access: TokenAccess): Promise<Secret> {
+async function ask({ interaction, signal, token: began }: BoundContext, access: TokenAccess): Promise<Secret> {
   const { connection, login } = access;
-  const token = login.identityOf(await connection.attach());
+  const token = login.identityOf(await connection.attach(began));
   const question = { token, secret: 'management-key', isNew: false, triesLeft: undefined, key: undefined } as const;
   const answer = await interaction?.pin(question, signal);
   if (answer !== undefined) return checked(answer, 'what was given');

@@ -1,9 +1,9 @@
 /** Management keys that the YubiKey keeps itself, readable with the PIN, as ykman's `--protect` leaves them. */
 import { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
-import type { SignContext } from '../backend.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { settle } from '../pkcs11/pin-outcome.ts';
+import type { BoundContext } from '../pkcs11/same-token.ts';
 import { readObjectWithTool } from './piv-tool.ts';
 import { findValue } from './short-tlv.ts';
 
@@ -18,11 +18,11 @@ const IS_PROTECTED = 0x02;
  * @throws {SignetError} PIN_REQUIRED, PIN_INCORRECT, TOKEN_NOT_PRESENT, UNAVAILABLE
  */
 export async function readProtectedKey(
-  context: SignContext,
+  context: BoundContext,
   { connection, login }: TokenAccess,
   env: NodeJS.ProcessEnv,
 ): Promise<Secret | undefined> {
-  const { facts: token } = await connection.attach();
+  const { facts: token } = await connection.attach(context.token);
   const read = (id: string, pin?: Secret) => readObjectWithTool(id, { token, env }, pin);
   const admin = await read(ADMIN_DATA).catch((error: unknown) => {
     if (error instanceof SignetError && error.code === 'UNSUPPORTED') return undefined; // the person may have it

@@ -8,13 +8,13 @@ import { PrivateKey } from '../../crypto/private-key.ts';
 import { decodePkcs8 } from '../../crypto/private-key-info.ts';
 import { privateKeyParts } from '../../crypto/private-key-parts.ts';
 import type { Secret } from '../../crypto/secret.ts';
-import type { SignContext } from '../backend.ts';
 import { throwIfCancelled } from '../cancellation.ts';
 import { joinParts } from '../pkcs11/blob-parts.ts';
 import { certificateParts } from '../pkcs11/certificate-parts.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { ANSWERS } from '../pkcs11/host-protocol.ts';
 import { encodePublicKey } from '../pkcs11/public-object.ts';
+import type { BoundContext } from '../pkcs11/same-token.ts';
 import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
 import { buildVacancyCertificate } from './slot-certificate.ts';
 
@@ -29,7 +29,7 @@ export async function vacateSlot(
   { connection, login }: TokenAccess,
   managementKey: Secret,
   now: Date,
-  context: SignContext,
+  context: BoundContext,
 ): Promise<void> {
   // DER, because exporting a fresh key object can deadlock Node 20.
   const { privateKey } = generateKeyPairSync('ec', {
@@ -46,7 +46,7 @@ export async function vacateSlot(
   const ckaId = ckaIdOfSlot(slot);
   const object = { ckaId: Buffer.from(ckaId).toString('base64'), label: '', ...encodePublicKey(publicKey) };
   // The second half follows the first, whoever waits.
-  const unstoppable = { caller: context.caller, client: context.client };
+  const unstoppable = { caller: context.caller, client: context.client, token: context.token };
   try {
     throwIfCancelled(context);
     await connection.request(unstoppable, { op: 'import', key: object }, { parse: ANSWERS.key, blob, isChange: true });

@@ -28,6 +28,7 @@ import type { KeyPlace, TokenHooks } from '../pkcs11/hooks.ts';
 import { kindOf } from '../pkcs11/key-kinds.ts';
 import type { Owner } from '../pkcs11/label.ts';
 import { Pkcs11Backend, type Pkcs11Options } from '../pkcs11/pkcs11-backend.ts';
+import { type BoundContext, boundTo } from '../pkcs11/same-token.ts';
 import type { AttachedToken } from '../pkcs11/token-connection.ts';
 import { CachedTouch } from './cached-touch.ts';
 import { KeyDescriptions } from './key-description.ts';
@@ -96,7 +97,7 @@ export class YubikeyBackend implements KeyBackend {
       this.#changing(context, async (operation) => {
         const key = await this.#base.find(keyId);
         if (key === undefined) return false;
-        await this.#vacate(slotOf(key), operation);
+        await this.#vacate(key, operation);
         return true;
       }),
   };
@@ -239,17 +240,18 @@ export class YubikeyBackend implements KeyBackend {
   }
 
   /**
-   * One at a time, with each secret asked for once. The library reads the slots when it opens its first session: it is let
+   * One at a time, on one YubiKey, with each secret asked for once. The library reads the slots when it opens its first session: it is let
    * go of before, so that what other programs made since then is seen and not overwritten.
    */
-  #changing<T>(context: SignContext, change: (operation: SignContext) => Promise<T>): Promise<T> {
+  #changing<T>(context: SignContext, change: (operation: BoundContext) => Promise<T>): Promise<T> {
     return this.#turn(async () => {
       throwIfCancelled(context);
       using answers = new RememberedAnswers();
       await this.#base.connection.release();
       await this.#base.refresh();
+      const { facts } = await this.#base.connection.attach();
       try {
-        return await change(answers.around(context));
+        return await change(boundTo(facts, answers.around(context)));
       } finally {
         await this.#loginAgain();
       }
@@ -262,7 +264,7 @@ export class YubikeyBackend implements KeyBackend {
     if (connection.attached !== undefined) await login.loginAtAttachment(connection.attached);
   }
 
-  async #generate(request: KeyRequest, context: SignContext) {
+  async #generate(request: KeyRequest, context: BoundContext) {
     const { role, gun } = request;
     ownerUri({ role, gun }); // what cannot be kept is not begun
     await this.#base.refresh();
@@ -279,10 +281,10 @@ export class YubikeyBackend implements KeyBackend {
   }
 
   /** @returns Undefined if the library can do it by itself. */
-  async #generateWithTool(request: KeyRequest, context: SignContext): Promise<KeyId | undefined> {
+  async #generateWithTool(request: KeyRequest, context: BoundContext): Promise<KeyId | undefined> {
     const { connection, login } = this.#base;
     const { device = {} } = request;
-    const attached = await connection.attach();
+    const attached = await connection.attach(context.token);
     const slot = await chooseSlot(device, (candidate) => this.#descriptions.isFree(attached, candidate));
     const policies = policiesBeside(slot, device);
     if (policyAttributes(policies, parseYubicoVersion(attached.module.version)) !== undefined) return undefined;
@@ -298,7 +300,7 @@ export class YubikeyBackend implements KeyBackend {
   async #finish(
     keyId: KeyId,
     owner: Owner,
-    context: SignContext,
+    context: BoundContext,
   ): Promise<KeyInfo & { readonly publicKey: PublicKey }> {
     try {
       await this.#base.refresh();
@@ -309,7 +311,7 @@ export class YubikeyBackend implements KeyBackend {
       return await this.#certify(keyId, owner, context);
     } catch (error) {
       const key = await this.#base.find(keyId).catch(() => undefined);
-      if (key !== undefined) await this.#vacate(slotOf(key), context).catch(() => undefined);
+      if (key !== undefined) await this.#vacate(key, context).catch(() => undefined);
       throw error;
     }
   }
@@ -337,10 +339,11 @@ export class YubikeyBackend implements KeyBackend {
     return { ...info, publicKey };
   }
 
-  async #vacate(slot: PivSlot, context: SignContext): Promise<void> {
+  async #vacate({ keyId, device }: KeyInfo, context: BoundContext): Promise<void> {
+    if (device?.slot === undefined) throw new SignetError('INTERNAL', `key ${keyId} is in no slot`);
     const { connection, login } = this.#base;
     using key = await obtainManagementKey(context, { connection, login }, this.#managementKey);
-    await vacateSlot(slot, { connection, login }, key, this.#now(), context);
+    await vacateSlot(device.slot, { connection, login }, key, this.#now(), context);
     await this.#base.refresh();
   }
 }
@@ -358,11 +361,6 @@ async function placeOf(
   const slot = await chooseSlot(device, isFree);
   const extra = policyAttributes(policiesBeside(slot, device), library);
   return { ckaId: ckaIdOfSlot(slot), extra };
-}
-
-function slotOf({ keyId, device }: KeyInfo): PivSlot {
-  if (device?.slot === undefined) throw new SignetError('INTERNAL', `key ${keyId} is in no slot`);
-  return device.slot;
 }
 
 function required<T>(part: T | undefined): T {

@@ -75,7 +75,9 @@ export class YubikeyTokenManager implements TokenManager {
     using fresh = await this.#ask(withNewPin(context), { ...common, secret: what, isNew: true, triesLeft: undefined });
     const blob = joinParts([prefixed('puk', puk), prefixed(what, fresh)]);
     try {
-      await attached.host.request({ op: 'changePin', user: 'puk' }, { parse: ANSWERS.state, blob });
+      // It may have been let go of while a person was asked.
+      const { host } = await connection.attach(attached.facts);
+      await host.request({ op: 'changePin', user: 'puk' }, { parse: ANSWERS.state, blob });
     } catch (error) {
       throw await this.#pukError(error, attached);
     } finally {

@@ -46,6 +46,8 @@ export interface CardSettings {
   readonly keys?: readonly PresetKey[];
   /** False for a card that lies on the table at first. */
   readonly isInserted?: boolean;
+  /** The reader that it goes into, 0 or 1; by default each card has its own. */
+  readonly reader?: number;
 }
 
 /** A key's origin and policies as they hold, none of them a default. */

@@ -8,7 +8,7 @@ import { newMaker } from '../card/attestation.ts';
 import { type CardOrder, FILES, type MachineSettings, type Order } from '../control-protocol.ts';
 import { serveControl } from './control-server.ts';
 import { furnishNamespace } from './namespace.ts';
-import { FIRST_READER_PORT, Pcscd } from './pcscd.ts';
+import { Pcscd } from './pcscd.ts';
 import { UsbBus } from './usb-bus.ts';
 import { VirtualCard } from './virtual-card.ts';
 
@@ -25,9 +25,9 @@ const maker = await newMaker();
 writeFileSync(join(directory, FILES.attestationRoot), maker.certificate);
 const pcscd = new Pcscd(directory);
 const cards = await Promise.all(
-  settings.cards.map((card, index) => VirtualCard.make(card, maker, FIRST_READER_PORT + index)),
+  settings.cards.map((card, index) => VirtualCard.make(card, maker, card.reader ?? index)),
 );
-for (const [index, { isInserted = true }] of settings.cards.entries()) if (isInserted) cards[index]?.insert();
+for (const [index, card] of cards.entries()) if (settings.cards[index]?.isInserted ?? true) insert(card);
 await startPcscd();
 // As PID 1 of its namespace it takes all processes inside with it.
 await serveControl(join(directory, FILES.control), execute, () => process.exit(0));
@@ -40,7 +40,7 @@ function usb(): UsbBus {
 
 async function startPcscd(): Promise<void> {
   await pcscd.start();
-  await Promise.all(cards.map((card, index) => (card.isInserted ? pcscd.untilPresent(index) : undefined)));
+  await Promise.all(cards.map((card) => (card.isInserted ? pcscd.untilPresent(card.reader) : undefined)));
 }
 
 async function execute(order: Order): Promise<unknown> {
@@ -61,14 +61,20 @@ async function execute(order: Order): Promise<unknown> {
   }
 }
 
+function insert(card: VirtualCard): void {
+  const isTaken = cards.some((other) => other !== card && other.reader === card.reader && other.isInserted);
+  if (isTaken) throw new Error(`another card is in reader ${card.reader}`);
+  card.insert();
+}
+
 async function orderCard(card: VirtualCard, order: CardOrder): Promise<unknown> {
   switch (order.verb) {
     case 'insert':
-      card.insert();
-      return pcscd.isRunning ? await pcscd.untilPresent(order.card) : undefined;
+      if (!pcscd.isRunning || card.isInserted) return insert(card);
+      return await pcscd.untilInserted(card.reader, () => insert(card));
     case 'remove':
       if (!pcscd.isRunning || !card.isInserted) return card.remove();
-      return await pcscd.untilRemoved(order.card, () => card.remove());
+      return await pcscd.untilRemoved(card.reader, () => card.remove());
     default:
       return card.control(order);
   }

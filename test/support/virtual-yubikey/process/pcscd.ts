@@ -22,15 +22,15 @@ CHANNELID 0x${FIRST_READER_PORT.toString(16)}
 const WAIT = { timeoutMs: 15_000, intervalMs: 5 };
 const KEPT_OUTPUT_LINES = 50;
 /** In pcscd's log; the reader's name ends in its number. */
-const REMOVED = /Card Removed From .* 0(\d)$/;
+const NOTICED = /Card (inserted into|Removed From) .* 0(\d)$/;
 
 const execute = promisify(execFile);
 
 export class Pcscd {
   readonly #directory: string;
   #child: ChildProcess | undefined;
-  /** How often pcscd noticed that a card was gone, by reader. */
-  readonly #removals: number[] = [];
+  /** What pcscd has noticed of insertions and removals, by reader. */
+  readonly #isPresent: boolean[] = [];
 
   /** @param directory The simulator's own. */
   constructor(directory: string) {
@@ -54,8 +54,8 @@ export class Pcscd {
     const output: string[] = [];
     for (const input of [child.stdout, child.stderr]) {
       createInterface({ input }).on('line', (line) => {
-        const [, reader] = REMOVED.exec(line) ?? [];
-        if (reader !== undefined) this.#removals[Number(reader)] = (this.#removals[Number(reader)] ?? 0) + 1;
+        const [, what, reader] = NOTICED.exec(line) ?? [];
+        if (reader !== undefined) this.#isPresent[Number(reader)] = what === 'inserted into';
         output.push(line);
         output.splice(0, output.length - KEPT_OUTPUT_LINES);
       });
@@ -68,12 +68,25 @@ export class Pcscd {
     await waitFor('pcscd to listen', isListening, WAIT);
   }
 
+  /**
+   * Resolves when pcscd has noticed a card and clients see it. Some can use it earlier; but a card that is out again before
+   * pcscd's own look at the reader, every 0.4 s, was never there.
+   *
+   * @param insert Puts the card in.
+   */
+  async untilInserted(reader: number, insert: () => void): Promise<void> {
+    this.#isPresent[reader] = false;
+    insert();
+    await waitFor(`pcscd to notice the card in reader ${reader}`, () => this.#isPresent[reader] ?? false, WAIT);
+    await this.untilPresent(reader);
+  }
+
   /** Resolves when clients see a card in a reader. @param reader 0 or 1 */
   async untilPresent(reader: number): Promise<void> {
     // opensc-tool asks pcscd what it knows about readers, and does not touch the cards.
     const line = new RegExp(`^${reader} +Yes `, 'm');
     const isPresent = async () => line.test((await execute('opensc-tool', ['--list-readers'])).stdout);
-    await waitFor(`pcscd to notice the card in reader ${reader}`, isPresent, WAIT);
+    await waitFor(`clients to see the card in reader ${reader}`, isPresent, WAIT);
   }
 
   /**
@@ -83,9 +96,9 @@ export class Pcscd {
    * @param remove Takes the card out.
    */
   async untilRemoved(reader: number, remove: () => void): Promise<void> {
-    const before = this.#removals[reader] ?? 0;
+    this.#isPresent[reader] = true;
     remove();
-    await waitFor(`pcscd to notice the empty reader ${reader}`, () => (this.#removals[reader] ?? 0) > before, WAIT);
+    await waitFor(`pcscd to notice the empty reader ${reader}`, () => !this.#isPresent[reader], WAIT);
   }
 
   /** Resolves when it has ended. */

@@ -7,6 +7,7 @@ import { resetToFactory } from '../card/state.ts';
 import { clearStatistics, countApdu } from '../card/statistics.ts';
 import type { CardStatus, CardVerb } from '../control-protocol.ts';
 import { Faults } from './faults.ts';
+import { FIRST_READER_PORT } from './pcscd.ts';
 import { CommandedTouch } from './touch.ts';
 import { VpcdSlot } from './vpcd.ts';
 
@@ -14,16 +15,19 @@ import { VpcdSlot } from './vpcd.ts';
 const ATR = Buffer.from('3bfd1300008131fe158073c021c057597562694b657940', 'hex');
 
 export class VirtualCard {
+  /** Where it goes when it is inserted. */
+  readonly reader: number;
   readonly #applet: Applet;
   readonly #touch: CommandedTouch;
   readonly #faults = new Faults();
   readonly #slot: VpcdSlot;
   #power = new AbortController();
 
-  private constructor(applet: Applet, touch: CommandedTouch, port: number) {
+  private constructor(applet: Applet, touch: CommandedTouch, reader: number) {
+    this.reader = reader;
     this.#applet = applet;
     this.#touch = touch;
-    this.#slot = new VpcdSlot(port, {
+    this.#slot = new VpcdSlot(FIRST_READER_PORT + reader, {
       atr: ATR,
       transmit: (apdu) => this.#transmit(apdu),
       onPowerLost: () => {
@@ -35,11 +39,11 @@ export class VirtualCard {
     });
   }
 
-  /** @param port The reader's, in which the card is not yet. */
-  static async make(settings: CardSettings, maker: Issuer, port: number): Promise<VirtualCard> {
+  /** @param reader In which the card is not yet. */
+  static async make(settings: CardSettings, maker: Issuer, reader: number): Promise<VirtualCard> {
     const touch = new CommandedTouch();
     const state = await personalise(settings, await newAttestationKey(maker), touch);
-    return new VirtualCard(new Applet(state), touch, port);
+    return new VirtualCard(new Applet(state), touch, reader);
   }
 
   get isInserted(): boolean {
