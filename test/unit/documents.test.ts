@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/table/commands.ts';
 import { EXIT_CODE_OF } from '../../src/errors.ts';
+import { passphraseVariables } from '../../src/passphrase-variables.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -88,6 +89,13 @@ describe('docs/users.md', () => {
     expect(missing).toEqual([]);
   });
 
+  it('has the variables of every role, in their order', () => {
+    const rows = guide.match(/^\| [a-z, ]+ \| `(?:NOTARY|DOCKER)_.*\|$/gm) ?? [];
+    const documented = rows.map((row) => [row.split(' ')[1]?.replace(/,$/, ''), row.match(/(?<=`)[A-Z_]+(?=`)/g)]);
+    const roles = ['root', 'targets', 'snapshot', 'timestamp', 'delegations'];
+    expect(documented).toEqual(roles.map((role) => [role, passphraseVariables(role)]));
+  });
+
   it('has every error code in the row of its exit code', () => {
     const rows = guide.match(/^\| \d+ \|.*\|$/gm) ?? [];
     const documented = rows.flatMap((row) => {
@@ -96,5 +104,14 @@ describe('docs/users.md', () => {
     });
     expect(Object.fromEntries(documented)).toEqual(EXIT_CODE_OF);
     expect(documented).toHaveLength(Object.keys(EXIT_CODE_OF).length);
+  });
+});
+
+describe('docs/operators.md', () => {
+  it('explains every metric of ours, and no other', async () => {
+    const text = await readFile(join(ROOT, 'src/daemon/metrics.ts'), 'utf8');
+    const rows = documents.get('docs/operators.md')?.match(/^\| `signet_[^|]*/gm) ?? [];
+    const named = rows.flatMap((row) => row.match(/(?<=`)signet_\w+/g) ?? []);
+    expect(named.sort()).toEqual([...(text.match(/(?<=')signet_\w+(?=')/g) ?? [])].sort());
   });
 });
