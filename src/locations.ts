@@ -1,6 +1,17 @@
 /** Where things are when nobody said otherwise. The command-line tools look in the same places. */
+import { existsSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { SignetError } from './errors.ts';
+
+/** Where Linux distributions keep the certificates they trust, in the order in which Go looks. */
+const SYSTEM_CA_FILES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/ssl/ca-bundle.pem',
+  '/etc/pki/tls/cacert.pem',
+  '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
+  '/etc/ssl/cert.pem',
+];
 
 /**
  * Docker's trust directory: `$DOCKER_CONFIG/trust`, else `~/.docker/trust`. Keys are in its folder `private`.
@@ -52,6 +63,16 @@ export function defaultStateDir(env: NodeJS.ProcessEnv): string {
     '.signet',
     'state',
   );
+}
+
+/**
+ * The certificates of the authorities that this system trusts, PEM: `$SSL_CERT_FILE`, as for Go and OpenSSL, else where Linux
+ * distributions have them.
+ *
+ * @returns Undefined where there is no such file: then only those are left that come with Node
+ */
+export function systemCaFile(env: NodeJS.ProcessEnv): string | undefined {
+  return env['SSL_CERT_FILE'] || SYSTEM_CA_FILES.find((path) => existsSync(path));
 }
 
 function home(env: NodeJS.ProcessEnv, what: string, remedy: string): string {

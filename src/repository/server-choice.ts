@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { fromNodeError, SignetError } from '../errors.ts';
+import { systemCaFile } from '../locations.ts';
 import type { ClientConfig } from './client-config.ts';
 import type { TlsOptions } from './http.ts';
 
@@ -83,8 +84,8 @@ export async function tlsOptions(
 ): Promise<TlsOptions> {
   const docker = await dockersFiles(url, env);
   const caFile = flags.tlsCaCert ?? config.rootCa;
-  // An authority that is named is the only one; Docker's stand beside the public ones.
-  const ca = caFile === undefined ? docker.ca : [await readPem(caFile)];
+  // An authority that is named is the only one; Docker's stand beside those that the system trusts.
+  const ca = caFile === undefined ? await trusted(docker.ca, env) : [await readPem(caFile)];
   const named = { cert: flags.tlsCert ?? config.tlsClientCert, key: flags.tlsKey ?? config.tlsClientKey };
   if ((named.cert === undefined) !== (named.key === undefined)) {
     throw new SignetError('INVALID_ARGUMENT', 'either pass both client key and cert, or neither');
@@ -98,12 +99,19 @@ export async function tlsOptions(
   };
 }
 
+/** As for Go: what the system trusts, not what comes with Node. @returns Undefined for the latter */
+async function trusted(more: readonly string[], env: NodeJS.ProcessEnv): Promise<readonly string[] | undefined> {
+  const system = systemCaFile(env);
+  if (system === undefined) return more.length === 0 ? undefined : [...rootCertificates, ...more];
+  return [await readPem(system), ...more];
+}
+
 /** `~/.docker/tls/<host:port>`: `*.crt` are authorities, `X.cert` with `X.key` is ours. */
 async function dockersFiles(url: URL, env: NodeJS.ProcessEnv) {
   const home = env['DOCKER_CONFIG'] || join(env['HOME'] ?? '', '.docker');
   const directory = join(home, 'tls', url.host);
   const names = (await readdir(directory).catch(() => [])).sort();
-  const own = await Promise.all(
+  const ca = await Promise.all(
     names.filter((name) => name.endsWith('.crt')).map((name) => readPem(join(directory, name))),
   );
   const [cert] = names.filter((name) => name.endsWith('.cert'));
@@ -112,7 +120,7 @@ async function dockersFiles(url: URL, env: NodeJS.ProcessEnv) {
     throw new SignetError('CONFIGURATION', `missing key ${key} for client certificate ${cert ?? ''} in ${directory}`);
   }
   return {
-    ca: own.length === 0 ? undefined : [...rootCertificates, ...own],
+    ca,
     pair: { cert: cert && join(directory, cert), key: key && join(directory, key) },
   };
 }

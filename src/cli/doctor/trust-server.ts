@@ -21,7 +21,7 @@ interface TrustServer {
   readonly url: string;
   /** Where the URL comes from. */
   readonly origin: string;
-  /** PEM; undefined: the system's. */
+  /** PEM; undefined: those that come with Node. */
   readonly ca: readonly string[] | undefined;
 }
 

@@ -50,7 +50,7 @@ export const NOTARY_CONFIG: Readonly<Record<string, OptionSpec>> = {
     short: 'c',
     value: 'FILE',
     completes: 'file',
-    help: "the notary program's configuration (default: ~/.notary/config.json)",
+    help: "the notary program's configuration (default: ~/.notary/config.json); its trust_dir stands in for -d",
   },
 };
 
@@ -59,7 +59,7 @@ export const TRUST_SERVER: Readonly<Record<string, OptionSpec>> = {
   server: {
     short: 's',
     value: 'URL',
-    help: 'the trust server (default: $DOCKER_CONTENT_TRUST_SERVER, else remote_server.url of the configuration)',
+    help: 'the trust server (default: remote_server.url of a configuration that -c names, $DOCKER_CONTENT_TRUST_SERVER, remote_server.url)',
   },
   ...NOTARY_CONFIG,
   tlscacert: { value: 'FILE', completes: 'file', help: 'PEM of the only CA to trust for the server' },

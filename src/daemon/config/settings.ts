@@ -147,14 +147,18 @@ export class Settings {
     return this.#source.baseDir;
   }
 
-  /** @returns Absolute: a leading `~/` is the home directory, anything else relative starts at the base directory. */
+  /** @returns Absolute, as `absolute` makes it. */
   path(key: ScalarKey): string | undefined {
     const text = this.text(key);
-    if (text === undefined) return undefined;
-    if (!text.startsWith('~/')) return resolve(this.#source.baseDir, text);
+    return text === undefined ? undefined : this.absolute(key, text);
+  }
+
+  /** A leading `~/` is the home directory, anything else relative starts at the base directory. */
+  absolute(key: string, path: string): string {
+    if (!path.startsWith('~/')) return resolve(this.#source.baseDir, path);
     const home = this.#source.env['HOME'];
     if (!home) throw this.fail(key, 'HOME is not set, "~" is unknown', 'set HOME or write the full path');
-    return resolve(this.#source.baseDir, join(home, text.slice(2)));
+    return resolve(this.#source.baseDir, join(home, path.slice(2)));
   }
 
   address(key: ScalarKey): Address | undefined {

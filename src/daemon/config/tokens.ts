@@ -94,7 +94,7 @@ function readYubikeyValues(settings: Settings, key: string, values: Entry) {
 
 function readPath(settings: Settings, key: string, value: unknown): string | undefined {
   if (value === undefined || value === null || value === '') return undefined;
-  if (typeof value === 'string' && !value.includes('\0')) return resolve(settings.baseDirectory, value);
+  if (typeof value === 'string' && !value.includes('\0')) return settings.absolute(key, value);
   throw settings.fail(key, 'not a path', 'write the path of a file in double quotes');
 }
 

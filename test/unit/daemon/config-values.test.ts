@@ -42,14 +42,10 @@ describe('the list of keys', () => {
     expect(environmentName('reporting.bugsnag.api_key')).toBe('NOTARY_SIGNER_REPORTING_BUGSNAG_API_KEY');
   });
 
-  it('is all in docs/configuration.md, with the variables of the keys that have an effect', async () => {
+  it('is all in docs/configuration.md', async () => {
     const guide = await readFile(new URL('../../../docs/configuration.md', import.meta.url), 'utf8');
     const missing = [...SCALAR_KEYS, 'placement', 'tokens'].filter((key) => !guide.includes(`\`${key}\``));
     expect(missing).toEqual([]);
-    const variables = new Set<string>(SCALAR_KEYS.map(environmentName));
-    const documented = guide.match(/(?<=^\| `[a-z_.]+` \|.*\| `)NOTARY_SIGNER_[A-Z_]+(?=` \|$)/gm) ?? [];
-    expect(documented.filter((name) => !variables.has(name))).toEqual([]);
-    expect(documented.length).toBeGreaterThan(20);
   });
 
   it('knows the section of every key', () => {

@@ -216,7 +216,7 @@ describe('loadConfig with tokens', () => {
         {
           uri: 'yubikey:serial=12345678?pin-source=file:pin',
           idle_release: '5m',
-          management_key_file: 'management-key',
+          management_key_file: '~/management-key',
         },
         {
           uri: 'YubiKey:?module-path=/opt/libykcs11.so',
@@ -234,7 +234,7 @@ describe('loadConfig with tokens', () => {
         pinFile: path('pin'),
         pinCacheMs: 0,
         idleReleaseMs: 300_000,
-        managementKeyFile: path('management-key'),
+        managementKeyFile: '/home/ann/management-key',
         attestationRoots: undefined,
         requireAttestation: [],
       },

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NO_CLIENT_CONFIG, readClientConfig } from '../../../src/repository/client-config.ts';
@@ -100,12 +100,18 @@ describe("the notary program's configuration", () => {
 });
 
 describe('the trust server', () => {
+  const systemFile = () => join(home.path, 'system.pem');
+  beforeEach(async () => {
+    await writeFile(systemFile(), 'system');
+  });
+
   const choose = async (flags: Parameters<typeof chooseServer>[0], url?: string, docker?: string) =>
     await chooseServer(
       flags,
       { ...NO_CLIENT_CONFIG, ...(url !== undefined && { url }) },
       {
         ...env,
+        SSL_CERT_FILE: systemFile(),
         ...(docker !== undefined && { DOCKER_CONTENT_TRUST_SERVER: docker }),
       },
     );
@@ -132,7 +138,17 @@ describe('the trust server', () => {
     });
   });
 
-  it("is known by the files in Docker's directory for it", async () => {
+  it('is known by the authorities that the system trusts, as for notary and docker', async () => {
+    const { tls } = await choose({ server: 'https://server' });
+    expect(tls.ca).toEqual(['system']);
+    await rm(systemFile());
+    await expect(choose({ server: 'https://server' })).rejects.toMatchObject({
+      code: 'CONFIGURATION',
+      message: `unable to configure TLS: cannot read ${systemFile()} (ENOENT)`,
+    });
+  });
+
+  it("is known by the files in Docker's directory for it, too", async () => {
     const directory = join(home.path, '.docker', 'tls', 'docker:4443');
     await mkdir(directory, { recursive: true });
     await writeFile(join(directory, 'any.crt'), 'authority');
@@ -142,9 +158,7 @@ describe('the trust server', () => {
     });
     await writeFile(join(directory, 'me.key'), 'key');
     const { tls } = await choose({}, undefined, 'https://docker:4443');
-    expect(tls).toMatchObject({ cert: 'certificate', key: 'key', skipVerify: false });
-    expect(tls.ca?.at(-1)).toBe('authority');
-    expect(tls.ca?.length).toBeGreaterThan(10);
+    expect(tls).toEqual({ ca: ['system', 'authority'], cert: 'certificate', key: 'key', skipVerify: false });
   });
 
   it('is known by the named authority alone', async () => {
