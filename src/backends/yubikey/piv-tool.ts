@@ -1,5 +1,6 @@
 /** What Yubico's library does not do, or not in every version: keys with policies of their own, data objects. */
 import { createPublicKey } from 'node:crypto';
+import { formatPem } from '../../crypto/pem.ts';
 import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
@@ -18,13 +19,17 @@ const ALGORITHMS: Record<KeyKind, string> = {
   'RSA-4096': 'RSA4096',
 };
 
-export interface ToolGeneration {
-  readonly slot: PivSlot;
-  readonly kind: KeyKind;
-  readonly policies: Pick<DeviceRequest, 'pinPolicy' | 'touchPolicy'>;
-  /** Which YubiKey, as the library knows it. */
+/** Which YubiKey the tool is to work on. */
+export interface ToolTarget {
+  /** As the library knows it. */
   readonly token: Pick<TokenFacts, 'serial' | 'slotDescription'>;
   readonly env: NodeJS.ProcessEnv;
+}
+
+/** Where a new key goes, and how it is guarded. */
+export interface ToolPlace extends ToolTarget {
+  readonly slot: PivSlot;
+  readonly policies: Pick<DeviceRequest, 'pinPolicy' | 'touchPolicy'>;
 }
 
 /**
@@ -33,19 +38,42 @@ export interface ToolGeneration {
  * @param managementKey Hex digits.
  * @throws {SignetError} UNSUPPORTED without the tool, TOKEN_NOT_PRESENT, PIN_INCORRECT, UNAVAILABLE
  */
-export async function generateWithTool(generation: ToolGeneration, managementKey: Secret): Promise<PublicKey> {
-  const { slot, kind, policies, token, env } = generation;
-  const reader = await readerOf(token, env);
-  const { pinPolicy, touchPolicy } = policies;
+export async function generateWithTool(place: ToolPlace, kind: KeyKind, managementKey: Secret): Promise<PublicKey> {
+  return publicKeyIn(await write(['generate', '--algorithm', ALGORITHMS[kind]], place, managementKey));
+}
+
+/**
+ * Stores a key that was made elsewhere, over whatever is in the slot. It goes through the tool's standard input.
+ *
+ * @param pkcs8 DER PrivateKeyInfo (RFC 5208); neither kept nor changed.
+ * @param managementKey Hex digits.
+ * @throws {SignetError} as `generateWithTool`
+ */
+export async function importWithTool(place: ToolPlace, pkcs8: Uint8Array, managementKey: Secret): Promise<void> {
+  const pem = Buffer.from(formatPem({ type: 'PRIVATE KEY', headers: {}, bytes: pkcs8 }));
+  try {
+    await write(['import-key', '--key-format', 'PEM', '--input', '-'], place, managementKey, pem);
+  } finally {
+    pem.fill(0);
+  }
+}
+
+/** @param action With its own options. @returns What the tool printed. */
+async function write(
+  action: readonly string[],
+  { slot, policies: { pinPolicy, touchPolicy }, token, env }: ToolPlace,
+  managementKey: Secret,
+  input?: Uint8Array,
+): Promise<string> {
   const args = [
-    ...reader,
-    ...['--action', 'generate', '--slot', slot, '--algorithm', ALGORITHMS[kind]],
+    ...(await readerOf({ token, env })),
+    ...['--action', ...action, '--slot', slot],
     ...(pinPolicy === undefined ? [] : [`--pin-policy=${pinPolicy}`]),
     ...(touchPolicy === undefined ? [] : [`--touch-policy=${touchPolicy}`]),
     ...['--key', '--stdin-input'],
   ];
-  const { exitCode, stdout, stderr } = await runPivTool(args, managementKey, env);
-  if (exitCode === 0) return publicKeyIn(stdout);
+  const { exitCode, stdout, stderr } = await runPivTool(args, managementKey, env, input);
+  if (exitCode === 0) return stdout;
   if (/authentication/i.test(stderr)) {
     throw new SignetError('PIN_INCORRECT', `YubiKey ${token.serial} refused the management key`);
   }
@@ -62,10 +90,10 @@ export async function generateWithTool(generation: ToolGeneration, managementKey
  */
 export async function readObjectWithTool(
   id: string,
-  { token, env }: Pick<ToolGeneration, 'token' | 'env'>,
+  { token, env }: ToolTarget,
   pin: Secret | undefined,
 ): Promise<Buffer | undefined> {
-  const reader = await readerOf(token, env);
+  const reader = await readerOf({ token, env });
   const verify = pin === undefined ? [] : ['--action', 'verify-pin', '--stdin-input'];
   const args = [...reader, ...verify, '--action', 'read-object', `--id=0x${id}`, '--format', 'hex'];
   const { exitCode, stdout, stderr } = await runPivTool(args, pin, env);
@@ -84,7 +112,7 @@ export async function readObjectWithTool(
 }
 
 /** The tool goes by the name of the reader, in which another YubiKey may be by now. */
-async function readerOf({ slotDescription, serial }: ToolGeneration['token'], env: NodeJS.ProcessEnv) {
+async function readerOf({ token: { slotDescription, serial }, env }: ToolTarget): Promise<readonly string[]> {
   const reader = ['--reader', slotDescription];
   const { stdout } = await runPivTool([...reader, '--action', 'status'], undefined, env);
   if (/^Serial Number:\s*(\d+)$/m.exec(stdout)?.[1] === serial) return reader;

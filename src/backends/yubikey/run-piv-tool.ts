@@ -17,13 +17,15 @@ export interface ToolResult {
 
 /**
  * @param args Hold nothing secret: anybody on the machine can see them.
- * @param secret One line of the tool's standard input.
+ * @param secret The first line of the tool's standard input.
+ * @param more What follows that line; the caller zeroes it.
  * @throws {SignetError} UNSUPPORTED without the tool, UNAVAILABLE if it cannot be started
  */
 export function runPivTool(
   args: readonly string[],
   secret: Secret | undefined,
   env: NodeJS.ProcessEnv,
+  more: Uint8Array = new Uint8Array(0),
 ): Promise<ToolResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(TOOL, args, { env: moduleEnvironment(env), stdio: 'pipe', timeout: TIMEOUT_MS });
@@ -36,9 +38,8 @@ export function runPivTool(
     child.once('error', (cause: NodeJS.ErrnoException) => reject(notStarted(cause)));
     child.once('close', (exitCode) => resolve({ exitCode, ...output }));
     child.stdin.on('error', () => undefined); // it ended without reading; its exit code tells
-    const line = Buffer.alloc((secret?.bytes().byteLength ?? 0) + 1, '\n');
-    line.set(secret?.bytes() ?? []);
-    child.stdin.end(line, () => line.fill(0));
+    const input = Buffer.concat([secret?.bytes() ?? new Uint8Array(0), Buffer.from('\n'), more]);
+    child.stdin.end(input, () => input.fill(0));
   });
 }
 
