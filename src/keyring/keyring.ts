@@ -139,7 +139,7 @@ export class Keyring implements AsyncDisposable {
     context: SignContext,
     target: Target = {},
   ): Promise<CreatedKey> {
-    const isNamed = target.backend !== undefined || target.serial !== undefined;
+    const isNamed = target.backend !== undefined || target.serial !== undefined || target.token !== undefined;
     const rule = await this.#homesFor(request.role, target);
     const homes = isNamed ? rule : rule.filter((home) => !isToken(home));
     const [backend] = homes.filter(({ importer }) => importer !== undefined);
@@ -228,15 +228,15 @@ export class Keyring implements AsyncDisposable {
   }
 
   async #homesFor(role: string, target: Target): Promise<readonly KeyBackend[]> {
-    const { backend, serial } = target;
+    const { backend, serial, token } = target;
     if (backend !== undefined && this.#named(backend).length === 0) {
       throw new SignetError('INVALID_ARGUMENT', `no backend ${JSON.stringify(backend)} is configured`, {
         hint: `use one of: ${this.#names().join(', ')}`,
       });
     }
-    // A serial number says enough: then the rule has no say.
-    const names =
-      backend !== undefined ? [backend] : serial !== undefined ? undefined : placesFor(this.#placement, role);
+    // A token says enough: then the rule has no say.
+    const namesToken = serial !== undefined || token !== undefined;
+    const names = backend !== undefined ? [backend] : namesToken ? undefined : placesFor(this.#placement, role);
     const homes = names?.flatMap((name) => this.#named(name)) ?? this.backends;
     return narrow(homes, target, role);
   }

@@ -76,10 +76,10 @@ const script: Script = {
     await delay(100);
     return { signature: Buffer.alloc(64, 1) };
   },
-  ChangePin: async ({ serial }: { serial: string }, person) => {
+  ChangePin: async ({ token }: { token: string }, person) => {
     await person.question({ kind: 'pin', token: TOKEN, tries_left: tries });
     const chosen = await person.question({ kind: 'new pin', token: TOKEN });
-    if (chosen !== '246824') throw { code: status.INVALID_ARGUMENT, details: `no new PIN for ${serial}` };
+    if (chosen !== '246824') throw { code: status.INVALID_ARGUMENT, details: `no new PIN for ${token}` };
     return {};
   },
   InitialiseToken: async (request: object) => {
@@ -227,7 +227,7 @@ describe('signet token', () => {
     expect(initialised).toEqual([]);
     expect(await home.signetOnTerminal(init, [['Type "erase" to go ahead: ', 'erase\r']])).toMatchObject({ ending: 0 });
     expect(await home.signet([...init, '--really-erase-all-keys'])).toMatchObject({ ending: 0 });
-    expect(initialised).toEqual(Array.from({ length: 2 }, () => ({ serial: '1234567', label: 'new' })));
+    expect(initialised).toEqual(Array.from({ length: 2 }, () => ({ serial: '', token: '1234567', label: 'new' })));
   });
 
   it("shows a key's device and what is known against it", async () => {

@@ -228,7 +228,7 @@ describe('calls on tokens, where none is configured', () => {
     expect(await agent.listTokens()).toEqual({ tokens: [] });
     const none = { code: 'TOKEN_NOT_PRESENT', message: 'no token is configured' };
     await expect(agent.changePin({ serial: '', secret: 'pin' })).rejects.toMatchObject(none);
-    await expect(agent.unblockPin('')).rejects.toMatchObject(none);
+    await expect(agent.unblockPin({})).rejects.toMatchObject(none);
     await expect(agent.initialiseToken({ serial: '', label: 'x' })).rejects.toMatchObject(none);
     const { key_id } = await generate();
     await expect(agent.attestKey(key_id)).rejects.toMatchObject({ code: 'UNSUPPORTED' });

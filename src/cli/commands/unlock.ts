@@ -79,7 +79,7 @@ export async function keyRemember(invocation: Invocation): Promise<undefined> {
   await invocation.world.session.asking((agent, call) =>
     agent.remember({ ...subject, secret: new Uint8Array() }, call),
   );
-  if (invocation.json) printJson({ keyId: subject.key_id || null, serial: subject.serial || null });
+  if (invocation.json) printJson(subjectToJson(subject));
   else printData(`The system's keyring keeps the ${subjectText(subject)}`);
 }
 
@@ -88,7 +88,7 @@ export async function keyForget(invocation: Invocation): Promise<undefined> {
   const { session } = invocation.world;
   const { forgotten } = await (await session.agent()).forget(subject, session.call);
   if (!forgotten) throw new SignetError('KEY_NOT_FOUND', `the system's keyring has no ${subjectText(subject)}`);
-  if (invocation.json) printJson({ keyId: subject.key_id || null, serial: subject.serial || null });
+  if (invocation.json) printJson(subjectToJson(subject));
   else printData(`The system's keyring does not keep the ${subjectText(subject)} any more`);
 }
 
@@ -97,21 +97,30 @@ interface Subject {
   readonly serial: string;
   /** Of the token; '' if not given. */
   readonly label: string;
+  /** Another name of it; '' if not given. */
+  readonly token: string;
 }
 
-/** A key, or a token by `--serial`: never both, because a PIN is kept only when its token is named. */
+/** A key, or a token by `--token` or `--serial`: never both, because a PIN is kept only when its token is named. */
 async function rememberedSubject(invocation: Invocation): Promise<Subject> {
-  const serial = invocation.text('serial');
+  const serial = invocation.text('serial') ?? '';
+  const label = invocation.text('label') ?? '';
+  const token = invocation.text('token') ?? '';
   const id = invocation.argument(0);
-  const label = invocation.text('label');
-  if ((id === '') === (serial === undefined) || (serial === undefined && label !== undefined)) {
-    throw new SignetError('INVALID_ARGUMENT', 'name either a key ID, or a token with --serial');
+  const isToken = serial !== '' || token !== '';
+  if ((id === '') !== isToken || (serial === '' && label !== '')) {
+    throw new SignetError('INVALID_ARGUMENT', 'name either a key ID, or a token with --token or --serial');
   }
-  if (serial !== undefined) return { key_id: '', serial, label: label ?? '' };
-  return { key_id: (await findKey(invocation.world.session, id)).key_id, serial: '', label: '' };
+  if (isToken) return { key_id: '', serial, label, token };
+  return { key_id: (await findKey(invocation.world.session, id)).key_id, serial: '', label: '', token: '' };
 }
 
-function subjectText({ key_id, serial, label }: Subject): string {
+function subjectToJson({ key_id: keyId, serial, token }: Subject): object {
+  return { keyId: keyId || null, serial: serial || null, token: token || null };
+}
+
+function subjectText({ key_id, serial, label, token }: Subject): string {
   if (key_id !== '') return `passphrase of key ${key_id}`;
+  if (serial === '') return `PIN of the token ${printable(token)}`;
   return `PIN of the token with serial ${printable(serial)}${label === '' ? '' : ` and label ${printable(label)}`}`;
 }

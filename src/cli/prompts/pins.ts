@@ -42,15 +42,16 @@ export class PinAnswers {
       const remedies = question.kind === 'pin' ? ['use --pin-file or --pin-fd'] : [];
       return await this.#asker.secret({ prompt, what, remedies });
     }
-    const serial = question.token?.serial ?? '';
+    // Serial numbers are not always unique.
+    const token = JSON.stringify(question.token);
     if (question.tries_left === 1) {
       this.#asker.refusal = new SignetError('PIN_REQUIRED', `${what} has one try left, which is not spent unattended`, {
         hint: 'type the PIN on a terminal, or unblock it: signet token unblock',
       });
-    } else if (wasWrong(this.#given.get(serial), question)) {
+    } else if (wasWrong(this.#given.get(token), question)) {
       this.#asker.refusal = new SignetError('PIN_INCORRECT', `the PIN from ${found.origin} is not ${what}`);
     } else {
-      this.#given.set(serial, question.tries_left);
+      this.#given.set(token, question.tries_left);
       return found.secret;
     }
     found.secret.dispose();

@@ -1,8 +1,9 @@
 /** Passphrases for a time, and for longer. */
 import type { CommandSpec } from '../command.ts';
-import { KEY_ID } from './shared.ts';
+import { KEY_ID, TOKEN_NAMES } from './shared.ts';
 
 const TOKEN: NonNullable<CommandSpec['options']> = {
+  token: { value: 'TOKEN', completes: 'token', help: `the PIN of this token, instead of a key: ${TOKEN_NAMES}` },
   serial: { value: 'SERIAL', completes: 'serial', help: 'the PIN of this token, instead of a key' },
   label: { value: 'LABEL', help: 'the label of that token, where several have one serial number, or it is gone' },
 };

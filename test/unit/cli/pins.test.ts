@@ -56,6 +56,11 @@ describe('the PIN from a file', () => {
     expect(await answer({ tries_left: -1 })).toBeUndefined();
   });
 
+  it('is given to each of two tokens with one serial number', async () => {
+    expect(await answer({ tries_left: -1 })).toBe('123456');
+    expect(await answer({ tries_left: -1, token: { ...TOKEN, label: 'another' } })).toBe('123456');
+  });
+
   it('is given again where the token counts as many tries as before, and in the next call', async () => {
     expect(await answer({ tries_left: 3 })).toBe('123456');
     expect(await answer({ tries_left: 3 })).toBe('123456');

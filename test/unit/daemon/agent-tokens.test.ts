@@ -112,7 +112,7 @@ describe('the PIN', () => {
     await agent.changePin({ serial: '', secret: '' }, { interaction });
     expect(who.asked.map(({ kind }) => kind)).toEqual(['pin', 'new pin']);
     expect(token.state.pin).toBe('654321');
-    await agent.unblockPin('4711', { interaction });
+    await agent.unblockPin({ serial: '4711' }, { interaction });
     expect(who.asked.at(-1)?.kind).toBe('new pin');
   });
 
