@@ -9,6 +9,7 @@ import type { KeyId } from '../crypto/key-id.ts';
 import type { PublicKey } from '../crypto/public-key.ts';
 import type { Secret } from '../crypto/secret.ts';
 import type { SignInput } from '../crypto/sign-input.ts';
+import type { SignetError } from '../errors.ts';
 import type { BackupPiece, RestoreOptions, RestoreReport } from './archive.ts';
 import type { DeviceRequest, KeyDevice, TokenIdentity, TokenSecret, TokenStatus } from './token-facts.ts';
 
@@ -40,6 +41,8 @@ export interface PinQuestion {
   readonly triesLeft: number | undefined;
   /** The key it is for; undefined for the token as a whole. */
   readonly key: Pick<KeyInfo, 'keyId' | 'role' | 'gun'> | undefined;
+  /** Why a person is asked although a PIN is configured. */
+  readonly reason?: SignetError | undefined;
 }
 
 /** Asks a person. Passed down with each call, so that a backend never owns a terminal. */

@@ -155,6 +155,7 @@ export interface QuestionMessage {
   readonly token: TokenMessage | null;
   readonly attempt: number;
   readonly tries_left: number;
+  readonly reason: string;
 }
 export interface TokenMessage {
   readonly backend: string;

@@ -72,6 +72,9 @@ describe('a PIN that was configured', () => {
     expect(await outcome(generate(backend))).toBe('PIN_REQUIRED');
     const person = pinPerson(() => TEST_PIN);
     await generate(backend, person.context);
+    expect(person.questions[0]?.reason?.message).toBe(
+      `the PIN of pin-source ${pinFile} was tried without an answer and is not tried again`,
+    );
     await using later = await open({ pinFile });
     await generate(later);
   });

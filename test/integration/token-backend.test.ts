@@ -67,16 +67,31 @@ describe('a token host', () => {
   });
 
   it.each([
-    ['exit', 'the token host of pkcs11:token=fake ended (exit code 7)'],
-    ['huge frame', 'the token host of pkcs11:token=fake is replaced: token host protocol: a frame of 4294967295 bytes'],
-    ['tiny frame', 'the token host of pkcs11:token=fake is replaced: token host protocol: a frame of 1 bytes'],
-    ['not json', 'the token host of pkcs11:token=fake is replaced: token host protocol: a header that is not JSON'],
-    ['no object', 'the token host of pkcs11:token=fake is replaced: token host protocol: a header that is no object'],
-    ['unknown code', 'the token host of pkcs11:token=fake is replaced: token host protocol: an unknown reply'],
-    ['unknown id', 'the token host of pkcs11:token=fake is replaced: an answer that nobody asked for'],
+    ['exit', 'the token host of pkcs11:token=fake (fake.so) ended (exit code 7)'],
+    [
+      'huge frame',
+      'the token host of pkcs11:token=fake (fake.so) is replaced: token host protocol: a frame of 4294967295 bytes',
+    ],
+    [
+      'tiny frame',
+      'the token host of pkcs11:token=fake (fake.so) is replaced: token host protocol: a frame of 1 bytes',
+    ],
+    [
+      'not json',
+      'the token host of pkcs11:token=fake (fake.so) is replaced: token host protocol: a header that is not JSON',
+    ],
+    [
+      'no object',
+      'the token host of pkcs11:token=fake (fake.so) is replaced: token host protocol: a header that is no object',
+    ],
+    [
+      'unknown code',
+      'the token host of pkcs11:token=fake (fake.so) is replaced: token host protocol: an unknown reply',
+    ],
+    ['unknown id', 'the token host of pkcs11:token=fake (fake.so) is replaced: an answer that nobody asked for'],
     [
       'long header',
-      'the token host of pkcs11:token=fake is replaced: token host protocol: a header longer than its frame',
+      'the token host of pkcs11:token=fake (fake.so) is replaced: token host protocol: a header longer than its frame',
     ],
   ])('is replaced after: %s', async (how, message) => {
     const { backend, sign } = await openWithKey();
@@ -95,7 +110,9 @@ describe('a token host', () => {
     // More than the host has at one time.
     const errors = await Promise.all(Array.from({ length: 20 }, () => failure(sign())));
     expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(['UNAVAILABLE']));
-    expect(errors[0]?.message).toBe('the token host of pkcs11:token=fake did not answer within 300 ms and is replaced');
+    expect(errors[0]?.message).toBe(
+      'the token host of pkcs11:token=fake (fake.so) did not answer within 300 ms and is replaced',
+    );
     await fake.plan({});
     await sign();
     expect(backend.hostPid).not.toBe(hostPid);

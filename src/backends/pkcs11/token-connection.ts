@@ -3,6 +3,7 @@
  * leaves, with back-off; the token is then found again by what its URI says. Who is logged in is token-login.ts's business.
  */
 
+import { basename } from 'node:path';
 import { SignetError } from '../../errors.ts';
 import type { SignContext } from '../backend.ts';
 import { SingleFlight } from '../single-flight.ts';
@@ -122,6 +123,11 @@ export class TokenConnection implements AsyncDisposable {
 
   get modulePath(): string {
     return this.#options.uri.modulePath;
+  }
+
+  /** Of errors that the host cannot tell by itself. */
+  get #hostName(): string {
+    return `${this.name} (${basename(this.modulePath)})`;
   }
 
   /**
@@ -246,7 +252,7 @@ export class TokenConnection implements AsyncDisposable {
     if (this.#host?.isAlive) return this.#host;
     if (this.#host !== undefined) await this.#backOff(this.#host);
     const { uri, operationTimeoutMs, env, entry, libraryParameters: parameters } = this.#options;
-    const host = new TokenHost({ name: this.name, operationTimeoutMs, env, entry });
+    const host = new TokenHost({ name: this.#hostName, operationTimeoutMs, env, entry });
     this.#host = host;
     this.#startedAt = performance.now();
     try {
@@ -273,7 +279,7 @@ export class TokenConnection implements AsyncDisposable {
     const wait = Math.min(FIRST_BACK_OFF_MS * 2 ** (this.#crashes - 2), MAX_BACK_OFF_MS) - lived;
     if (wait <= 0) return;
     this.#crashes--; // this was no start
-    throw new SignetError('UNAVAILABLE', `the token host of ${this.name} ended ${this.#crashes} times in a row`, {
+    throw new SignetError('UNAVAILABLE', `the token host of ${this.#hostName} ended ${this.#crashes} times in a row`, {
       hint: `it is started again in ${Math.ceil(wait)} ms`,
     });
   }

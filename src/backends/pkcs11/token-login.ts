@@ -312,7 +312,7 @@ export class TokenLogin {
     const triesLeft = await this.triesLeft(attached);
     if (triesLeft === 0) throw this.#locked();
     const token = this.identityOf(attached);
-    const question = { token, secret: 'pin', isNew: false, triesLeft, key: wantedFor } as const;
+    const question = { token, secret: 'pin', isNew: false, triesLeft, key: wantedFor, reason: this.#problem } as const;
     const pin = await interaction.pin(question, signal);
     if (signal?.aborted) {
       pin?.dispose();
@@ -391,7 +391,7 @@ export class TokenLogin {
 
   #locked(): SignetError {
     return new SignetError('PIN_LOCKED', `the PIN of ${this.#connection.name} is locked`, {
-      hint: 'unblock it with the SO PIN or PUK',
+      hint: 'set a new one with the SO PIN or PUK: signet token unblock',
       retriesLeft: 0,
     });
   }

@@ -7,6 +7,7 @@
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { QuestionMessage, TokenMessage } from '../../rpc/messages.ts';
+import { printable } from '../output.ts';
 import type { Asker } from './asker.ts';
 import type { SecretSources } from './sources.ts';
 import * as words from './wording.ts';
@@ -40,7 +41,8 @@ export class PinAnswers {
     const found = question.kind === 'pin' ? await this.#sources.pin() : undefined;
     if (found === undefined) {
       const remedies = question.kind === 'pin' ? ['use --pin-file or --pin-fd'] : [];
-      return await this.#asker.secret({ prompt, what, remedies });
+      const reason = printable(question.reason) || undefined;
+      return await this.#asker.secret({ prompt, what, remedies, reason });
     }
     // Serial numbers are not always unique.
     const token = JSON.stringify(question.token);
