@@ -88,11 +88,15 @@ export interface SignContext {
   readonly onStart?: (() => void) | undefined;
 }
 
-export interface KeyRequest {
+/** What kind of key is to be made. */
+export interface KeyKindRequest {
   readonly algorithm: KeyAlgorithm;
   /** Undefined: P-256 for ecdsa, 3072 bits for rsa. */
   readonly curve?: 'P-256' | 'P-384';
   readonly modulusBits?: 2048 | 3072 | 4096;
+}
+
+export interface KeyRequest extends KeyKindRequest {
   readonly role: string;
   readonly gun: string;
   /** For homes that seal keys: the passphrase for this one. Otherwise the home's `PassphraseSource` decides. */
@@ -139,8 +143,10 @@ export interface NewKeyPassphrase {
 }
 
 export interface KeyGenerator {
-  /** Algorithms this home can make keys for. */
+  /** Algorithms this home can make keys for, on the curve or in the size that a request without one has. */
   readonly algorithms: readonly KeyAlgorithm[];
+  /** Whether it makes such keys. Absent: all sizes of `algorithms`. @throws {SignetError} INVALID_ARGUMENT */
+  makes?(kind: KeyKindRequest): boolean;
   /**
    * Makes a key and stores it durably before answering.
    *

@@ -110,6 +110,20 @@ const at = (...args: string[]) => ['--socket', 'run/s', ...args];
 const sign = (...args: string[]) => at('key', 'sign', KEY.key_id, '--in', 'message', ...args);
 const NOTICE = `Touch YubiKey 5 (serial 1234567) to use the root key with ID ${KEY.key_id.slice(0, 7)}`;
 
+describe('a key', () => {
+  it('that is not found may be on a token that is away', async () => {
+    isPresent = false;
+    expect(await home.signet(at('key', 'show', KEY.key_id.slice(0, 8)))).toEqual({
+      ending: 3,
+      stdout: '',
+      stderr:
+        'signet: no key ID begins with c0ffee00\n' +
+        'signet: hint: yubikey:serial=1234567 is not plugged in, and its keys are not seen; ' +
+        'signet key list shows the others\n',
+    });
+  });
+});
+
 describe('a list of keys', () => {
   it('names the tokens that are not plugged in, beside the data', async () => {
     isPresent = false;

@@ -1,13 +1,17 @@
 /** A person who is asked for PINs, for tests. */
-import type { Interaction, PinQuestion, SignContext } from '../../src/backends/backend.ts';
+import type { Interaction, KeyInfo, PinQuestion, SignContext } from '../../src/backends/backend.ts';
 import { Secret } from '../../src/crypto/secret.ts';
 import { NOBODY } from './interaction.ts';
 
 export interface PinPerson {
   /** What was asked, in order. */
   readonly questions: readonly PinQuestion[];
-  /** Tokens whose touch was asked for, and how many of these notices are up. */
-  readonly touches: { readonly count: number; readonly pending: number };
+  /** How often a touch was asked for, how many of these notices are up, and for which keys. */
+  readonly touches: {
+    readonly count: number;
+    readonly pending: number;
+    readonly keys: readonly Pick<KeyInfo, 'keyId' | 'role' | 'gun'>[];
+  };
   readonly interaction: Interaction;
   /** Of a call that this person waits for. */
   readonly context: SignContext;
@@ -18,7 +22,7 @@ export function pinPerson(
   answer: (question: PinQuestion) => string | undefined | Promise<string | undefined>,
 ): PinPerson {
   const questions: PinQuestion[] = [];
-  const touches = { count: 0, pending: 0 };
+  const touches = { count: 0, pending: 0, keys: [] as Pick<KeyInfo, 'keyId' | 'role' | 'gun'>[] };
   const interaction: Interaction = {
     ...NOBODY,
     pin: async (question) => {
@@ -26,7 +30,8 @@ export function pinPerson(
       const pin = await answer(question);
       return pin === undefined ? undefined : Secret.fromText(pin);
     },
-    touch: () => {
+    touch: (_token, key) => {
+      touches.keys.push(key);
       touches.count++;
       touches.pending++;
       return { [Symbol.dispose]: () => void touches.pending-- };

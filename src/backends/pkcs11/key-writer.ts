@@ -161,6 +161,7 @@ export class KeyWriter {
       get algorithms() {
         return connection.last === undefined ? ALL_ALGORITHMS : algorithmsOf(connection.last.mechanisms);
       },
+      makes: (kind) => connection.last === undefined || canMake(kindOf(kind), connection.last.mechanisms),
       generate: (request, context) => this.#generate(request, context),
     };
   }

@@ -47,6 +47,7 @@ import { nameOfYubikey } from './uri.ts';
 import { listenToUsb } from './usb-events.ts';
 import { vacateSlot } from './vacancy.ts';
 import { parseYubicoVersion } from './versions.ts';
+import { withOwner } from './with-interaction.ts';
 import { YubikeyAttester } from './yubikey-attester.ts';
 import { YubikeyTokenManager } from './yubikey-token-manager.ts';
 
@@ -163,6 +164,7 @@ export class YubikeyBackend implements KeyBackend {
       get algorithms() {
         return base.generator.algorithms;
       },
+      makes: (kind) => base.generator.makes?.(kind) ?? true,
       generate: (request, context) => this.#changing(context, (operation) => this.#generate(request, operation)),
     };
   }
@@ -346,7 +348,7 @@ export class YubikeyBackend implements KeyBackend {
 
   async #certify(keyId: KeyId, owner: Owner, context: SignContext) {
     const publicKey = await this.#base.publicKey(keyId);
-    const sign = (input: SignInput) => this.sign(keyId, input, context);
+    const sign = (input: SignInput) => this.sign(keyId, input, withOwner(context, owner));
     const { der } = await buildOwnerCertificate(owner, publicKey, this.#now(), sign);
     await required(this.#base.certifier).putCertificate(keyId, der, context);
     await this.#base.refresh();

@@ -85,7 +85,10 @@ function checkToken(status: TokenStatusMessage, nameForCommands: string): readon
   const name = facts.length === 0 ? label : `${label} (${facts.join(', ')})`;
   const unblock = `signet token unblock ${nameForCommands}`;
   const result: Finding[] = status.warnings.map((warning) =>
-    ofTokens.warning(`${name}: ${warning}`, 'read docs/tokens.md'),
+    ofTokens.warning(
+      `${name}: ${warning}`,
+      `read docs/${status.token?.backend === 'yubikey' ? 'yubikey' : 'tokens'}.md`,
+    ),
   );
   if (status.problem !== '')
     result.push(ofTokens.problem(`${status.location}: ${status.problem}`, 'signet daemon logs'));

@@ -42,7 +42,9 @@ export function tokenMethods(calls: AgentCalls, log: Logger) {
     InitialiseToken: calls.unary('InitialiseToken', async (request: InitialiseTokenRequest, context, { keyring }) => {
       const { backend, token } = await tokenOf(keyring, request);
       if (token.initialise === undefined) {
-        throw new SignetError('UNSUPPORTED', `${backend.location} cannot be initialised`);
+        throw new SignetError('UNSUPPORTED', `${backend.location} cannot be initialised`, {
+          hint: 'the PIV application of a YubiKey is erased by: ykman piv reset',
+        });
       }
       checkLabel(request.label);
       await token.initialise(request.label, context);
