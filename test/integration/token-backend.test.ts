@@ -137,11 +137,12 @@ describe('a token host', () => {
   it('that keeps ending is given time', async () => {
     const { sign } = await openWithKey();
     await fake.plan({ load: 'exit', sign: 'exit' });
-    const messages = new Set<string>();
+    const errors: SignetError[] = [];
     await waitFor('the back-off', async () => {
-      messages.add((await failure(sign())).message);
-      return [...messages].some((message) => / ended \d+ times in a row$/.test(message));
+      errors.push(await failure(sign()));
+      return /^that happened \d+ times in a row; it is tried again in \d+ ms$/.test(errors.at(-1)?.hint ?? '');
     });
+    expect(errors.at(-1)?.message).toBe('the token host of pkcs11:token=fake (fake.so) ended (exit code 7)');
     await fake.plan({});
     await waitFor('the token to work again', () =>
       sign().then(

@@ -6,12 +6,10 @@ import { NOBODY } from './interaction.ts';
 export interface PinPerson {
   /** What was asked, in order. */
   readonly questions: readonly PinQuestion[];
-  /** How often a touch was asked for, how many of these notices are up, and for which keys. */
-  readonly touches: {
-    readonly count: number;
-    readonly pending: number;
-    readonly keys: readonly Pick<KeyInfo, 'keyId' | 'role' | 'gun'>[];
-  };
+  /** How often a touch was asked for, and how many of these notices are up. */
+  readonly touches: { readonly count: number; readonly pending: number };
+  /** What it was asked for, in order. */
+  readonly touchedKeys: readonly Pick<KeyInfo, 'keyId' | 'role' | 'gun'>[];
   readonly interaction: Interaction;
   /** Of a call that this person waits for. */
   readonly context: SignContext;
@@ -22,7 +20,8 @@ export function pinPerson(
   answer: (question: PinQuestion) => string | undefined | Promise<string | undefined>,
 ): PinPerson {
   const questions: PinQuestion[] = [];
-  const touches = { count: 0, pending: 0, keys: [] as Pick<KeyInfo, 'keyId' | 'role' | 'gun'>[] };
+  const touches = { count: 0, pending: 0 };
+  const touchedKeys: Pick<KeyInfo, 'keyId' | 'role' | 'gun'>[] = [];
   const interaction: Interaction = {
     ...NOBODY,
     pin: async (question) => {
@@ -31,11 +30,11 @@ export function pinPerson(
       return pin === undefined ? undefined : Secret.fromText(pin);
     },
     touch: (_token, key) => {
-      touches.keys.push(key);
+      touchedKeys.push(key);
       touches.count++;
       touches.pending++;
       return { [Symbol.dispose]: () => void touches.pending-- };
     },
   };
-  return { questions, touches, interaction, context: { caller: 'a person', interaction } };
+  return { questions, touches, touchedKeys, interaction, context: { caller: 'a person', interaction } };
 }

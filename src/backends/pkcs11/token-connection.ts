@@ -260,14 +260,15 @@ export class TokenConnection implements AsyncDisposable {
       this.#moduleFacts = (await host.request(load, { parse: ANSWERS.module })).value;
     } catch (error) {
       // Half-loaded is not a state to go on from.
-      host.kill(error instanceof SignetError ? error : new SignetError('UNAVAILABLE', 'the module does not load'));
-      throw error;
+      const named = this.#named(error);
+      host.kill(named);
+      throw named;
     }
     if (this.#isClosed) await host[Symbol.asyncDispose]();
     return host;
   }
 
-  /** @throws {SignetError} UNAVAILABLE while a host that keeps ending is given time */
+  /** @throws {SignetError} why it ended, while a host that keeps ending is given time */
   async #backOff(ended: TokenHost): Promise<void> {
     const lived = performance.now() - this.#startedAt;
     if (ended.hasLostToken && lived > PLUGGED_MS) {
@@ -279,15 +280,30 @@ export class TokenConnection implements AsyncDisposable {
     const wait = Math.min(FIRST_BACK_OFF_MS * 2 ** (this.#crashes - 2), MAX_BACK_OFF_MS) - lived;
     if (wait <= 0) return;
     this.#crashes--; // this was no start
-    throw new SignetError('UNAVAILABLE', `the token host of ${this.#hostName} ended ${this.#crashes} times in a row`, {
-      hint: `it is started again in ${Math.ceil(wait)} ms`,
+    const { code, message } = ended.failure ?? this.#named(undefined);
+    throw new SignetError(code, message, {
+      hint: `that happened ${this.#crashes} times in a row; it is tried again in ${Math.ceil(wait)} ms`,
     });
+  }
+
+  /** What a module says before a token is chosen, with the token that it was said of. */
+  #named(error: unknown): SignetError {
+    if (!(error instanceof SignetError)) {
+      return new SignetError('UNAVAILABLE', `the token host of ${this.#hostName} ended`, { cause: error });
+    }
+    const { code, message, hint, cause } = error;
+    if (code === 'CONFIGURATION' || message.includes(this.name)) return error;
+    return new SignetError(code, `${this.name}: ${message}`, { ...(hint !== undefined && { hint }), cause });
   }
 
   async #findToken(host: TokenHost, which: 'initialised' | 'also blank'): Promise<TokenFacts> {
     const { token: _, ...unlabelled } = this.#options.uri;
     for (const fresh of [false, true]) {
-      const { value: tokens } = await host.request({ op: 'tokens', fresh }, { parse: ANSWERS.tokens });
+      const { value: tokens } = await host
+        .request({ op: 'tokens', fresh }, { parse: ANSWERS.tokens })
+        .catch((error) => {
+          throw this.#named(error);
+        });
       const initialised = tokens.filter((token) => isInitialised(token) && matches(this.#options.uri, token));
       const blank = tokens.filter((token) => !isInitialised(token) && matches(unlabelled, token));
       const [match, ...others] = which === 'initialised' || initialised.length > 0 ? initialised : blank;

@@ -102,6 +102,11 @@ export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
     return this.#failure === undefined;
   }
 
+  /** Why it ended; undefined while it lives. */
+  get failure(): SignetError | undefined {
+    return this.#failure;
+  }
+
   /** Whether it ended because its token left. */
   get hasLostToken(): boolean {
     return this.#failure?.code === 'TOKEN_NOT_PRESENT';
