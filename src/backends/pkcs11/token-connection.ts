@@ -49,6 +49,8 @@ export interface AttachedToken {
 
 /** How long a failure to reach the token is told to others without trying again, milliseconds. */
 const RETRY_AFTER_MS = 200;
+/** Of tokens that are told apart in a hint. */
+const MAX_DISTINCTIONS = 5;
 /** Back-off of hosts that end by themselves, milliseconds; the first one is replaced at once. */
 const FIRST_BACK_OFF_MS = 100;
 const MAX_BACK_OFF_MS = 5000;
@@ -296,6 +298,18 @@ export class TokenConnection implements AsyncDisposable {
     return new SignetError(code, `${this.name}: ${message}`, { ...(hint !== undefined && { hint }), cause });
   }
 
+  /** What to write into the URI so that it names one of several tokens. */
+  #distinctions(tokens: readonly (TokenFacts | undefined)[]): string {
+    const found = tokens.filter((token) => token !== undefined).slice(0, MAX_DISTINCTIONS);
+    const serials = found.map(({ serial }) => `serial=${serial}`);
+    if (this.#options.name !== undefined) return `add the serial number to the URI: ${serials.join(' or ')}`;
+    const uris = found.map(({ label: token, serial, slotId }) => {
+      const isUnique = found.filter((other) => other.label === token && other.serial === serial).length === 1;
+      return formatPkcs11Uri({ token, serial, ...(isUnique ? {} : { slotId: Number(slotId) }) });
+    });
+    return `name one of them in the configuration: ${uris.join(', ')}`;
+  }
+
   async #findToken(host: TokenHost, which: 'initialised' | 'also blank'): Promise<TokenFacts> {
     const { token: _, ...unlabelled } = this.#options.uri;
     for (const fresh of [false, true]) {
@@ -309,7 +323,7 @@ export class TokenConnection implements AsyncDisposable {
       const [match, ...others] = which === 'initialised' || initialised.length > 0 ? initialised : blank;
       if (others.length > 0) {
         throw new SignetError('CONFIGURATION', `${others.length + 1} tokens match ${this.name}`, {
-          hint: this.#options.name === undefined ? 'add token= or serial= to the URI' : 'add serial= to the URI',
+          hint: this.#distinctions([match, ...others]),
         });
       }
       if (match !== undefined) return match;
