@@ -56,6 +56,7 @@ let agent: AsyncDisposable;
 let tries: number;
 let isPresent: boolean;
 let initialised: object[];
+let unlockedWith: string[];
 
 /** A token with three tries, whose keys want a touch. */
 const script: Script = {
@@ -82,6 +83,12 @@ const script: Script = {
     if (chosen !== '246824') throw { code: status.INVALID_ARGUMENT, details: `no new PIN for ${token}` };
     return {};
   },
+  Unlock: async (request: { passphrase: Uint8Array }) => {
+    const pin = Buffer.from(request.passphrase).toString();
+    unlockedWith.push(pin);
+    if (pin !== PIN) throw { code: status.UNAUTHENTICATED, details: 'the PIN is wrong' };
+    return {};
+  },
   InitialiseToken: async (request: object) => {
     initialised.push(request);
     return {};
@@ -104,6 +111,7 @@ beforeEach(() => {
   tries = 3;
   isPresent = true;
   initialised = [];
+  unlockedWith = [];
 });
 
 const at = (...args: string[]) => ['--socket', 'run/s', ...args];
@@ -189,6 +197,37 @@ describe('a PIN prompt', () => {
       ['The PIN was changed.', null],
     ]);
     expect(result).toMatchObject({ ending: 0, echo: true });
+  });
+});
+
+describe('signet unlock, of a key on a token,', () => {
+  const unlock = (...args: string[]) => at('unlock', KEY.key_id, ...args);
+
+  it('asks for the PIN, and says how long it stays open', async () => {
+    const result = await home.signetOnTerminal(unlock('--for', '1h'), [
+      ['Enter the PIN of YubiKey 5 \\(serial 1234567\\) for the root key with ID c0ffee0, 3 tries left: ', `${PIN}\r`],
+      ['a token stays open until it is locked or taken out', null],
+    ]);
+    expect(result).toMatchObject({ ending: 0, echo: true });
+    expect(unlockedWith).toEqual([PIN]);
+  });
+
+  it('takes the PIN from a file, and never a passphrase from a variable', async () => {
+    const env = { NOTARY_ROOT_PASSPHRASE: '246824' };
+    expect(await home.signet(unlock(), { env })).toMatchObject({
+      ending: 4,
+      stderr: expect.stringContaining('the PIN of YubiKey 5 (serial 1234567) is needed'),
+    });
+    expect(unlockedWith).toEqual([]);
+    expect(await home.signet(unlock('--pin-file', 'pin'), { env })).toMatchObject({ ending: 0 });
+    expect(unlockedWith).toEqual([PIN]);
+  });
+
+  it('tries a wrong PIN once, and none where one try is left', async () => {
+    expect(await home.signet(unlock('--pin-file', 'wrong-pin'))).toMatchObject({ ending: 4 });
+    tries = 1;
+    expect(await home.signet(unlock('--pin-file', 'pin'))).toMatchObject({ ending: 4 });
+    expect(unlockedWith).toEqual(['000000']);
   });
 });
 

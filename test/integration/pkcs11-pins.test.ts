@@ -310,7 +310,10 @@ describe('the PINs of a token', () => {
   it('are set by the security officer, whose own is changed likewise', async () => {
     await using backend = await open();
     await generate(backend, person(TEST_PIN).context); // logged in: the officer's turn ends that
-    expect(await outcome(backend.token.unblockPin(person(WRONG_PIN, '55667788').context))).toBe('PIN_INCORRECT');
+    await expect(backend.token.unblockPin(person(WRONG_PIN, '55667788').context)).rejects.toMatchObject({
+      code: 'PIN_INCORRECT',
+      hint: 'the SO PIN is wrong',
+    });
     const asked = person(SO_PIN, '55667788');
     await backend.token.unblockPin(asked.context);
     expect(asked.questions).toMatchObject([

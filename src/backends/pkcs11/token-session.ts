@@ -118,7 +118,11 @@ export class TokenSession {
       const options = { retriesLeft: 0, cause: error, ...(user === 'user' && hint) };
       return new SignetError('PIN_LOCKED', `${message} (${nameOf(error)})`, options);
     }
-    return fromPkcs11Error(error, message, (flags & last) === 0 ? {} : { retriesLeft: 1 });
+    const isSoPin = user === 'so' && this.profile.writesAs === 'user' && ckrOf(error) === CKR.PIN_INCORRECT;
+    return fromPkcs11Error(error, message, {
+      ...((flags & last) !== 0 && { retriesLeft: 1 }),
+      ...(isSoPin && { hint: 'the SO PIN is wrong' }),
+    });
   }
 
   find(objectClass: Parameters<Cryptoki['find']>[1], more: Template = [], isStored = true): Handle[] {

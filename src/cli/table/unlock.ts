@@ -12,6 +12,7 @@ export const UNLOCK_COMMANDS: readonly CommandSpec[] = [
   {
     name: 'unlock',
     summary: 'open keys, so that the daemon signs with them without a passphrase for a time',
+    details: ['A key on a token is opened with the PIN; the token then stays open until it is locked or taken out.'],
     arguments: [{ ...KEY_ID, optional: true, many: true }],
     options: {
       all: { help: 'every key that needs a passphrase' },
