@@ -235,8 +235,9 @@ export class Keyring implements AsyncDisposable {
   async #homesFor(role: string, target: Target): Promise<readonly KeyBackend[]> {
     const { backend, serial, token } = target;
     if (backend !== undefined && this.#named(backend).length === 0) {
+      const isToken = backend === 'yubikey' || backend === 'pkcs11';
       throw new SignetError('INVALID_ARGUMENT', `no backend ${JSON.stringify(backend)} is configured`, {
-        hint: `use one of: ${this.#names().join(', ')}`,
+        hint: `${isToken ? 'add the token to "tokens", or ' : ''}use one of: ${this.#names().join(', ')}`,
       });
     }
     // A token says enough: then the rule has no say.
