@@ -9,6 +9,7 @@ import type { KeyId } from '../crypto/key-id.ts';
 import type { PublicKey } from '../crypto/public-key.ts';
 import type { Secret } from '../crypto/secret.ts';
 import type { SignInput } from '../crypto/sign-input.ts';
+import type { SignetError } from '../errors.ts';
 import type { BackupPiece, RestoreOptions, RestoreReport } from './archive.ts';
 import type { DeviceRequest, KeyDevice, TokenIdentity, TokenSecret, TokenStatus, WhichToken } from './token-facts.ts';
 
@@ -40,6 +41,8 @@ export interface PinQuestion {
   readonly triesLeft: number | undefined;
   /** The key it is for; undefined for the token as a whole. */
   readonly key: Pick<KeyInfo, 'keyId' | 'role' | 'gun'> | undefined;
+  /** Why a person is asked although a PIN is configured. */
+  readonly reason?: SignetError | undefined;
 }
 
 /** Asks a person. Passed down with each call, so that a backend never owns a terminal. */
@@ -87,11 +90,15 @@ export interface SignContext {
   readonly onStart?: (() => void) | undefined;
 }
 
-export interface KeyRequest {
+/** What kind of key is to be made. */
+export interface KeyKindRequest {
   readonly algorithm: KeyAlgorithm;
   /** Undefined: P-256 for ecdsa, 3072 bits for rsa. */
   readonly curve?: 'P-256' | 'P-384';
   readonly modulusBits?: 2048 | 3072 | 4096;
+}
+
+export interface KeyRequest extends KeyKindRequest {
   readonly role: string;
   readonly gun: string;
   /** For homes that seal keys: the passphrase for this one. Otherwise the home's `PassphraseSource` decides. */
@@ -138,8 +145,10 @@ export interface NewKeyPassphrase {
 }
 
 export interface KeyGenerator {
-  /** Algorithms this home can make keys for. */
+  /** Algorithms this home can make keys for, on the curve or in the size that a request without one has. */
   readonly algorithms: readonly KeyAlgorithm[];
+  /** Whether it makes such keys. Absent: all sizes of `algorithms`. @throws {SignetError} INVALID_ARGUMENT */
+  makes?(kind: KeyKindRequest): boolean;
   /**
    * Makes a key and stores it durably before answering.
    *

@@ -1,9 +1,11 @@
 /** Facts about tokens and the keys on them, and what may be asked for when a key goes there. */
 
 /** When a token wants its PIN: for each signature, once in a session, or never. */
-export type PinPolicy = 'always' | 'once' | 'never';
+export const PIN_POLICIES = ['always', 'once', 'never'] as const;
+export type PinPolicy = (typeof PIN_POLICIES)[number];
 /** When a token wants to be touched; `cached`: not again within 15 s. */
-export type TouchPolicy = 'always' | 'cached' | 'never';
+export const TOUCH_POLICIES = ['always', 'cached', 'never'] as const;
+export type TouchPolicy = (typeof TOUCH_POLICIES)[number];
 
 /** What is known about the token that holds a key. */
 export interface KeyDevice {

@@ -6,7 +6,7 @@
 import type { Invocation } from './invocation.ts';
 
 /** What the shell offers at a place of the command line. */
-export type Completion = 'key' | 'file' | 'directory' | 'role' | 'serial' | 'gun';
+export type Completion = 'key' | 'file' | 'directory' | 'role' | 'serial' | 'token' | 'gun';
 
 export interface OptionSpec {
   /** One letter, without the dash. */

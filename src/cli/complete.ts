@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import type { CallOptions } from '../client/agent-client.ts';
 import { defaultTrustDir } from '../locations.ts';
-import type { AgentKey } from '../rpc/messages.ts';
+import type { AgentKey, TokenMessage, TokenStatusMessage } from '../rpc/messages.ts';
 import { type ArgumentSpec, type CommandSpec, type Completion, type OptionSpec, optionsOf } from './command.ts';
 import { ownerText } from './key-text.ts';
 import { printable } from './output.ts';
@@ -89,6 +89,8 @@ async function values(
       return matching(await keyIds(session, call), current);
     case 'serial':
       return matching(await serials(session, call), current);
+    case 'token':
+      return matching(await tokenNames(session, call), current);
     case 'gun':
       return matching(await guns(call), current);
     default:
@@ -125,7 +127,24 @@ async function guns({ trustDir = defaultTrustDir(process.env) }: CallOptions): P
 }
 
 async function serials(session: AgentSession, call: CallOptions): Promise<readonly string[]> {
+  return (await tokens(session, call)).map(({ token }) => `${printable(token?.serial ?? '')}\t${labelOf(token)}`);
+}
+
+/** Serial numbers that no two tokens have, and every URI. */
+async function tokenNames(session: AgentSession, call: CallOptions): Promise<readonly string[]> {
+  const found = await tokens(session, call);
+  return found.flatMap(({ token, location }) => {
+    const serial = token?.serial ?? '';
+    const isUnique = serial !== '' && found.filter((other) => other.token?.serial === serial).length === 1;
+    return [...(isUnique ? [serial] : []), location].map((name) => `${printable(name)}\t${labelOf(token)}`);
+  });
+}
+
+async function tokens(session: AgentSession, call: CallOptions): Promise<readonly TokenStatusMessage[]> {
   const agent = await session.running();
-  const { tokens } = (await agent?.listTokens(call)) ?? { tokens: [] };
-  return tokens.map(({ token }) => printable(`${token?.serial ?? ''}\t${token?.label ?? ''}`));
+  return (await agent?.listTokens(call))?.tokens ?? [];
+}
+
+function labelOf(token: TokenMessage | null): string {
+  return printable(token?.label ?? '');
 }

@@ -21,12 +21,18 @@ export async function findKey(
   if (isKeyId(text)) return await (await session.agent()).findKey(text, call);
   const prefix = requirePrefix(text);
   const found = new Map<string, AgentKey>();
-  for await (const key of (await session.agent()).listKeys(call)) {
+  const agent = await session.agent();
+  for await (const key of agent.listKeys(call)) {
     if (key.key_id.startsWith(prefix)) found.set(key.key_id, key);
   }
   const [key] = found.values();
-  if (key === undefined)
-    throw new SignetError('KEY_NOT_FOUND', `no key ID begins with ${prefix}`, { hint: 'signet key list shows them' });
+  if (key === undefined) {
+    const away = (await agent.listTokens(call)).tokens.filter(({ present }) => !present);
+    const unseen = away.map(({ location }) => `${location} is not plugged in, and its keys are not seen; `);
+    throw new SignetError('KEY_NOT_FOUND', `no key ID begins with ${prefix}`, {
+      hint: `${unseen.join('')}signet key list shows ${away.length === 0 ? 'them' : 'the others'}`,
+    });
+  }
   if (found.size === 1) return key;
   const shown = [...found.values()].slice(0, MAX_CANDIDATES).map(candidate);
   const rest = found.size > shown.length ? `, and ${found.size - shown.length} more` : '';

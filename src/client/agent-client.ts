@@ -28,10 +28,10 @@ import type {
   RestorePart,
   RestoreRequest,
   RestoreResponse,
-  SerialRequest,
   SignRequest,
   SignResponse,
   StatusResponse,
+  TokenRequest,
   UnlockRequest,
 } from '../rpc/messages.ts';
 import { type AgentInteraction, type InteractionHandlers, openInteraction } from './interaction.ts';
@@ -204,9 +204,8 @@ export class AgentClient implements Disposable {
     return this.#unary('ChangePin', request, options);
   }
 
-  /** @param serial '' where only one token is configured. */
-  unblockPin(serial: string, options?: CallOptions): Promise<object> {
-    return this.#unary<SerialRequest, object>('UnblockPin', { serial }, options);
+  unblockPin(request: TokenRequest, options?: CallOptions): Promise<object> {
+    return this.#unary('UnblockPin', request, options);
   }
 
   initialiseToken(request: InitialiseTokenRequest, options?: CallOptions): Promise<object> {

@@ -28,10 +28,12 @@ export class CallInteraction implements Interaction {
   }
 
   /** @throws {SignetError} CANCELLED if the session has ended: that answers for nobody else who waits for the token */
-  async pin({ token, secret, isNew, triesLeft, key }: PinQuestion, signal?: AbortSignal): Promise<Secret | undefined> {
+  async pin(question: PinQuestion, signal?: AbortSignal): Promise<Secret | undefined> {
+    const { token, secret, isNew, triesLeft, key, reason } = question;
     const kind = isNew ? `new ${secret}` : secret;
     const owner = key === undefined ? {} : keyFields(key);
-    const pin = await this.#ask({ kind, ...owner, token: tokenMessage(token), tries_left: triesLeft ?? -1 }, signal);
+    const facts = { token: tokenMessage(token), tries_left: triesLeft ?? -1, reason: reasonText(reason) };
+    const pin = await this.#ask({ kind, ...owner, ...facts }, signal);
     if (pin === undefined && this.#session.hasEnded) throw new SignetError('CANCELLED', 'the interaction has ended');
     // Nothing was typed: not worth a try.
     if (pin?.bytes().byteLength !== 0) return pin;
@@ -59,13 +61,18 @@ export class CallInteraction implements Interaction {
 
   #ask(question: Partial<QuestionMessage> & { readonly kind: string }, signal: AbortSignal | undefined) {
     const signals = new Set([this.#call.signal, ...(signal === undefined ? [] : [signal])]);
-    const defaults = { key_id: '', role: '', gun: '', token: null, attempt: 0, tries_left: -1 };
+    const defaults = { key_id: '', role: '', gun: '', token: null, attempt: 0, tries_left: -1, reason: '' };
     return this.#session.ask({ ...defaults, ...question }, [...signals]);
   }
 }
 
 function keyFields({ keyId = '' as KeyId, role, gun }: KeyOwner) {
   return { key_id: keyId, role, gun };
+}
+
+function reasonText(reason: SignetError | undefined): string {
+  if (reason === undefined) return '';
+  return reason.hint === undefined ? reason.message : `${reason.message}: ${reason.hint}`;
 }
 
 function tokenMessage({ backend, label, serial }: TokenIdentity) {

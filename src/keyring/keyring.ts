@@ -4,6 +4,7 @@ import type {
   ImportRequest,
   KeyBackend,
   KeyInfo,
+  KeyKindRequest,
   KeyRequest,
   SignContext,
 } from '../backends/backend.ts';
@@ -13,7 +14,10 @@ import type { PublicKey } from '../crypto/public-key.ts';
 import type { Secret } from '../crypto/secret.ts';
 import { SignetError } from '../errors.ts';
 import { type Placement, placesFor } from './placement.ts';
-import { checkFits, isToken, narrow, type Target } from './target.ts';
+import { checkFits, isToken, locations, narrow, type Target } from './target.ts';
+
+/** What an RSA key may be asked for in. */
+const MODULUS_BITS = [2048, 3072, 4096] as const;
 
 /** A key and the backend that holds it. */
 export interface LocatedKey {
@@ -118,9 +122,10 @@ export class Keyring implements AsyncDisposable {
    */
   async generate(request: KeyRequest, context: SignContext, target: Target = {}): Promise<CreatedKey> {
     const homes = await this.#homesFor(request.role, target);
-    const chosen = homes.findIndex(({ generator }) => generator?.algorithms.includes(request.algorithm));
+    const chosen = homes.findIndex((home) => makes(home, request));
     const backend = homes[chosen];
-    if (backend?.generator === undefined) throw incapable(`makes ${request.algorithm} keys`, request.role, homes);
+    if (backend?.generator === undefined)
+      throw incapable(`makes ${kindText(request)}`, request.role, homes, sizesOf(request, homes));
     checkFits(backend, request);
     const { generator } = backend;
     const info = await insteadOf(homes.slice(chosen + 1), () => generator.generate(request, context));
@@ -139,7 +144,7 @@ export class Keyring implements AsyncDisposable {
     context: SignContext,
     target: Target = {},
   ): Promise<CreatedKey> {
-    const isNamed = target.backend !== undefined || target.serial !== undefined;
+    const isNamed = target.backend !== undefined || target.serial !== undefined || target.token !== undefined;
     const rule = await this.#homesFor(request.role, target);
     const homes = isNamed ? rule : rule.filter((home) => !isToken(home));
     const [backend] = homes.filter(({ importer }) => importer !== undefined);
@@ -228,15 +233,16 @@ export class Keyring implements AsyncDisposable {
   }
 
   async #homesFor(role: string, target: Target): Promise<readonly KeyBackend[]> {
-    const { backend, serial } = target;
+    const { backend, serial, token } = target;
     if (backend !== undefined && this.#named(backend).length === 0) {
+      const isToken = backend === 'yubikey' || backend === 'pkcs11';
       throw new SignetError('INVALID_ARGUMENT', `no backend ${JSON.stringify(backend)} is configured`, {
-        hint: `use one of: ${this.#names().join(', ')}`,
+        hint: `${isToken ? 'add the token to "tokens", or ' : ''}use one of: ${this.#names().join(', ')}`,
       });
     }
-    // A serial number says enough: then the rule has no say.
-    const names =
-      backend !== undefined ? [backend] : serial !== undefined ? undefined : placesFor(this.#placement, role);
+    // A token says enough: then the rule has no say.
+    const namesToken = serial !== undefined || token !== undefined;
+    const names = backend !== undefined ? [backend] : namesToken ? undefined : placesFor(this.#placement, role);
     const homes = names?.flatMap((name) => this.#named(name)) ?? this.backends;
     return narrow(homes, target, role);
   }
@@ -250,10 +256,26 @@ export class Keyring implements AsyncDisposable {
   }
 }
 
-function incapable(what: string, role: string, homes: readonly KeyBackend[]): SignetError {
-  const places = homes.map(({ name }) => name).join(', ') || 'none';
+function makes({ generator }: KeyBackend, kind: KeyKindRequest): boolean {
+  return generator?.makes?.(kind) ?? generator?.algorithms.includes(kind.algorithm) ?? false;
+}
+
+function kindText({ algorithm, curve, modulusBits }: KeyKindRequest): string {
+  if (modulusBits !== undefined) return `${algorithm} keys of ${modulusBits} bits`;
+  return curve === undefined ? `${algorithm} keys` : `${algorithm} keys on ${curve}`;
+}
+
+/** In which other sizes the homes make RSA keys, as the end of a hint. */
+function sizesOf({ algorithm }: KeyKindRequest, homes: readonly KeyBackend[]): string {
+  if (algorithm !== 'rsa') return '';
+  const sizes = MODULUS_BITS.filter((modulusBits) => homes.some((home) => makes(home, { algorithm, modulusBits })));
+  return sizes.length === 0 ? '' : `; of rsa they make ${sizes.join(' and ')} bits`;
+}
+
+function incapable(what: string, role: string, homes: readonly KeyBackend[], more = ''): SignetError {
+  const places = [...new Set(homes.map(({ name }) => name))].join(', ') || 'none';
   return new SignetError('UNSUPPORTED', `no configured backend ${what} for role "${role}"`, {
-    hint: `the role's backends are: ${places}`,
+    hint: `the role's backends are: ${places}${more}`,
   });
 }
 
@@ -262,10 +284,14 @@ async function insteadOf<Result>(others: readonly KeyBackend[], make: () => Prom
   try {
     return await make();
   } catch (error) {
-    const names = [...new Set(others.map(({ name }) => name))];
-    if (!isAway(error) || names.length === 0) throw error;
+    if (!isAway(error) || others.length === 0) throw error;
     const { code, message, hint, cause } = error;
-    const elsewhere = `to make the key elsewhere, name the backend: ${names.join(' or ')}`;
+    const [tokens, stores] = [others.filter(isToken), others.filter((home) => !isToken(home))];
+    const names = [
+      ...(tokens.length === 0 ? [] : [`the token: ${locations(tokens)}`]),
+      ...(stores.length === 0 ? [] : [`the backend: ${stores.map(({ name }) => name).join(' or ')}`]),
+    ];
+    const elsewhere = `to make the key elsewhere, name ${names.join(', or ')}`;
     throw new SignetError(code, message, { hint: hint === undefined ? elsewhere : `${hint}; ${elsewhere}`, cause });
   }
 }

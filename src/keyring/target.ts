@@ -1,5 +1,6 @@
 /** Which home a new key goes to, where the caller says more than `placement` does. */
 import type { KeyBackend, KeyRequest } from '../backends/backend.ts';
+import type { TokenStatus } from '../backends/token-facts.ts';
 import { SignetError } from '../errors.ts';
 
 /** Absent members leave it to `placement`. */
@@ -8,8 +9,29 @@ export interface Target {
   readonly backend?: string | undefined;
   /** Serial number of a token. */
   readonly serial?: string | undefined;
+  /** Another name of a token. */
+  readonly token?: TokenName | undefined;
   /** Refuse any home that is not a token. */
   readonly requireHardware?: boolean | undefined;
+}
+
+/** What somebody calls a token. */
+export interface TokenName {
+  /** As it was written. */
+  readonly text: string;
+  /** The `location` of a backend that it is, if there is one with it; undefined: it is no URI. */
+  readonly location: string | undefined;
+  /** Something that it says and no `TokenStatus` tells: then it means a location, or nothing. */
+  readonly untold: string | undefined;
+  /** Whether a token may be called so. */
+  readonly fits: (status: TokenStatus) => boolean;
+}
+
+/** All that is given must be right. */
+export interface TokenChoice {
+  readonly serial?: string | undefined;
+  readonly label?: string | undefined;
+  readonly name?: TokenName | undefined;
 }
 
 /** A home that is a device. */
@@ -20,15 +42,14 @@ export function isToken(home: KeyBackend): boolean {
 /**
  * Leaves the homes that the target allows.
  *
- * @throws {SignetError} TOKEN_NOT_PRESENT if no token has that serial number, or hardware is required and none of the homes
- *   is a token
+ * @throws {SignetError} as `chooseToken`; TOKEN_NOT_PRESENT if hardware is required and none of the homes is a token
  */
 export async function narrow(
   homes: readonly KeyBackend[],
-  { serial, requireHardware = false }: Target,
+  { serial, token: name, requireHardware = false }: Target,
   role: string,
 ): Promise<readonly KeyBackend[]> {
-  if (serial !== undefined) return [await withSerial(homes, serial)];
+  if (serial !== undefined || name !== undefined) return [await chooseToken(homes, { serial, name })];
   if (!requireHardware) return homes;
   const tokens = homes.filter(isToken);
   if (tokens.length > 0) return tokens;
@@ -39,38 +60,94 @@ export async function narrow(
 }
 
 /**
- * @param label Of the token, where others may have the same serial number.
+ * The one token that is meant.
+ *
  * @throws {SignetError} TOKEN_NOT_PRESENT, INVALID_ARGUMENT if several tokens answer to that, or why the only token that
  *   could be the one cannot be asked
  */
-export async function withSerial(homes: readonly KeyBackend[], serial: string, label?: string): Promise<KeyBackend> {
-  const found: string[] = [];
-  const matches: KeyBackend[] = [];
+export async function chooseToken(homes: readonly KeyBackend[], choice: TokenChoice): Promise<KeyBackend> {
+  const tokens = homes.filter(isToken);
+  const { name } = choice;
+  const named = tokens.filter(({ location }) => location === name?.location);
+  // A token that is away cannot be asked, and is named by its location all the same.
+  if (named[0] !== undefined && named.length === 1 && saysOnlyName(choice)) return named[0];
+  if (named.length === 0 && name?.untold !== undefined) {
+    throw new SignetError('INVALID_ARGUMENT', `no configured token is ${JSON.stringify(name.text)}`, {
+      hint: `write it as one of: ${locations(tokens)}`,
+    });
+  }
+  const answers: Answer[] = [];
   let failure: unknown;
-  for (const home of homes) {
+  for (const home of named.length > 0 ? named : tokens) {
     try {
       const status = await home.token?.status();
-      if (status === undefined) continue;
-      const { identity } = status;
-      if (identity.serial === serial && (label === undefined || identity.label === label)) matches.push(home);
-      found.push(identity.serial);
+      if (status !== undefined) answers.push({ home, status });
     } catch (error) {
       failure ??= error;
     }
   }
+  const matches = answers.filter(({ status }) => fits(status, choice));
   const [match, ...others] = matches;
-  if (others.length > 0) {
-    // Never the first of them: what is asked for may erase it.
-    const what = `${matches.length} configured tokens have the serial number ${JSON.stringify(serial)}`;
-    throw new SignetError('INVALID_ARGUMENT', what, {
-      hint: 'give its label too where the command takes one, or configure only one of them',
-    });
-  }
-  if (match !== undefined) return match;
-  if (found.length === 0 && failure !== undefined) throw failure;
-  throw new SignetError('TOKEN_NOT_PRESENT', `no configured token has the serial number ${JSON.stringify(serial)}`, {
-    hint: found.length === 0 ? 'add the token to "tokens"' : `those that answer are: ${found.join(', ')}`,
+  // Never the first of them: what is asked for may erase it.
+  if (others.length > 0) throw ambiguous(matches, tokens, choice);
+  if (match !== undefined) return match.home;
+  if (answers.length === 0 && failure !== undefined) throw failure;
+  const known = answers.map(({ status }) => status.identity.serial).join(', ');
+  const hint =
+    name === undefined ? `those that answer are: ${known}` : `those that are configured are: ${locations(tokens)}`;
+  throw new SignetError('TOKEN_NOT_PRESENT', `no configured token ${description(choice)}`, {
+    hint: tokens.length === 0 ? 'add the token to "tokens"' : hint,
   });
+}
+
+interface Answer {
+  readonly home: KeyBackend;
+  readonly status: TokenStatus;
+}
+
+function saysOnlyName({ serial, label }: TokenChoice): boolean {
+  return serial === undefined && label === undefined;
+}
+
+function fits(status: TokenStatus, { serial, label, name }: TokenChoice): boolean {
+  const { identity } = status;
+  if (serial !== undefined && identity.serial !== serial) return false;
+  if (label !== undefined && identity.label !== label) return false;
+  return name === undefined || name.fits(status);
+}
+
+function ambiguous(matches: readonly Answer[], tokens: readonly KeyBackend[], choice: TokenChoice): SignetError {
+  const names = matches.map(({ home, status }) => {
+    const isUnique = tokens.filter(({ location }) => location === home.location).length === 1;
+    return isUnique ? home.location : `${home.location}?module-path=${encodeURI(status.modulePath)}`;
+  });
+  return new SignetError(
+    'INVALID_ARGUMENT',
+    `${matches.length} configured tokens ${description(choice, true)}`,
+    new Set(names).size === names.length
+      ? { hint: `name one of them by its URI: ${quoted(names)}` }
+      : { hint: 'nothing tells them apart: give one of them another label, or configure only one' },
+  );
+}
+
+function description({ serial, label, name }: TokenChoice, isPlural = false): string {
+  const have = isPlural ? 'have' : 'has';
+  const facts = [
+    ...(serial === undefined ? [] : [`the serial number ${JSON.stringify(serial)}`]),
+    ...(label === undefined ? [] : [`the label ${JSON.stringify(label)}`]),
+  ];
+  const called = name === undefined ? [] : [`${isPlural ? 'answer' : 'answers'} to ${JSON.stringify(name.text)}`];
+  return [...(facts.length === 0 ? [] : [`${have} ${facts.join(' and ')}`]), ...called].join(' and ');
+}
+
+/** How the tokens are named, for hints. */
+export function locations(tokens: readonly KeyBackend[]): string {
+  return quoted(tokens.map(({ location }) => location));
+}
+
+/** A shell would end a command at the ";" of a URI. */
+function quoted(names: readonly string[]): string {
+  return names.map((name) => JSON.stringify(name)).join(', ');
 }
 
 /** What is asked for must be possible there: a request that is half granted is a surprise. @throws {SignetError} UNSUPPORTED */

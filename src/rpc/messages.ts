@@ -98,6 +98,7 @@ export interface PlaceMessage {
   readonly gun: string;
   readonly backend?: string;
   readonly serial?: string;
+  readonly token?: string;
   readonly passphrase?: Uint8Array;
   readonly slot?: string;
   readonly overwrite_slot?: boolean;
@@ -154,6 +155,7 @@ export interface QuestionMessage {
   readonly token: TokenMessage | null;
   readonly attempt: number;
   readonly tries_left: number;
+  readonly reason: string;
 }
 export interface TokenMessage {
   readonly backend: string;
@@ -194,12 +196,14 @@ export interface RememberRequest {
   readonly key_id: string;
   readonly serial: string;
   readonly label?: string;
+  readonly token?: string;
   readonly secret: Uint8Array;
 }
 export interface ForgetRequest {
   readonly key_id: string;
   readonly serial: string;
   readonly label?: string;
+  readonly token?: string;
 }
 export interface ForgetResponse {
   readonly forgotten: boolean;
@@ -222,15 +226,15 @@ export interface TokenStatusMessage {
   readonly location: string;
   readonly problem: string;
 }
-export interface ChangePinRequest {
-  readonly serial: string;
+/** A token by its serial number or by any name; neither where only one is configured. */
+export interface TokenRequest {
+  readonly serial?: string;
+  readonly token?: string;
+}
+export interface ChangePinRequest extends TokenRequest {
   readonly secret: string;
 }
-export interface SerialRequest {
-  readonly serial: string;
-}
-export interface InitialiseTokenRequest {
-  readonly serial: string;
+export interface InitialiseTokenRequest extends TokenRequest {
   readonly label: string;
 }
 export interface BackupRequest {

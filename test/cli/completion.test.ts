@@ -1,17 +1,15 @@
 /** Completion: what the scripts ask, and the one for bash in a real bash. */
-import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type CommandLineHome, commandLineHome, generatedKeyId, SIGNET } from '../support/cli.ts';
-import { runProgram } from '../support/processes.ts';
+import { completeInBash } from '../support/bash-completion.ts';
+import { type CommandLineHome, commandLineHome, generatedKeyId } from '../support/cli.ts';
 
 let home: CommandLineHome;
 let keyId: string;
 
 beforeAll(async () => {
   home = await commandLineHome();
-  await mkdir(join(home.path, 'bin'));
-  await symlink(SIGNET, join(home.path, 'bin', 'signet'));
   await writeFile(join(home.path, 'some-key.pem'), '');
 });
 afterAll(async () => {
@@ -83,25 +81,17 @@ describe('signet complete', () => {
 });
 
 describe('the completion script of bash', () => {
-  /** Completes as the tab key does. */
-  const inBash = async (...words: string[]) => {
-    const script = `
-      source <(signet completion bash)
-      compopt() { :; }
-      COMP_WORDS=("$@")
-      COMP_CWORD=$(($# - 1))
-      _signet
-      printf '%s\\n' "\${COMPREPLY[@]}"`;
-    const env = { ...home.env, PATH: `${join(home.path, 'bin')}:${home.env['PATH']}` };
-    const result = await runProgram('bash', ['-c', script, 'bash', 'signet', ...words], { env, cwd: home.path });
-    expect(result).toMatchObject({ ending: 0, stderr: '' });
-    return result.stdout.trimEnd().split('\n');
-  };
+  const inBash = (...words: string[]) => completeInBash(home, words);
 
   it('completes verbs, options, files and key IDs', async () => {
     expect(await inBash('key', 'ge')).toEqual(['generate']);
     expect(await inBash('key', 'sign', '--form')).toEqual(['--format']);
     expect(await inBash('key', 'import', 'some')).toEqual(['some-key.pem']);
     expect(await inBash('key', 'show', '-d', 'there', '')).toEqual([keyId]);
+  });
+
+  it('completes what has a ":", which bash takes apart', async () => {
+    await mkdir(join(home.path, 'other', 'tuf', 'example.com:5000', 'a b', 'metadata'), { recursive: true });
+    expect(await inBash('-d', 'other', 'list', 'example.com', ':', '50')).toEqual(['5000/a\\ b']);
   });
 });

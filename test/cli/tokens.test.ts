@@ -56,6 +56,7 @@ let agent: AsyncDisposable;
 let tries: number;
 let isPresent: boolean;
 let initialised: object[];
+let unlockedWith: string[];
 
 /** A token with three tries, whose keys want a touch. */
 const script: Script = {
@@ -76,10 +77,16 @@ const script: Script = {
     await delay(100);
     return { signature: Buffer.alloc(64, 1) };
   },
-  ChangePin: async ({ serial }: { serial: string }, person) => {
+  ChangePin: async ({ token }: { token: string }, person) => {
     await person.question({ kind: 'pin', token: TOKEN, tries_left: tries });
     const chosen = await person.question({ kind: 'new pin', token: TOKEN });
-    if (chosen !== '246824') throw { code: status.INVALID_ARGUMENT, details: `no new PIN for ${serial}` };
+    if (chosen !== '246824') throw { code: status.INVALID_ARGUMENT, details: `no new PIN for ${token}` };
+    return {};
+  },
+  Unlock: async (request: { passphrase: Uint8Array }) => {
+    const pin = Buffer.from(request.passphrase).toString();
+    unlockedWith.push(pin);
+    if (pin !== PIN) throw { code: status.UNAUTHENTICATED, details: 'the PIN is wrong' };
     return {};
   },
   InitialiseToken: async (request: object) => {
@@ -104,11 +111,26 @@ beforeEach(() => {
   tries = 3;
   isPresent = true;
   initialised = [];
+  unlockedWith = [];
 });
 
 const at = (...args: string[]) => ['--socket', 'run/s', ...args];
 const sign = (...args: string[]) => at('key', 'sign', KEY.key_id, '--in', 'message', ...args);
 const NOTICE = `Touch YubiKey 5 (serial 1234567) to use the root key with ID ${KEY.key_id.slice(0, 7)}`;
+
+describe('a key', () => {
+  it('that is not found may be on a token that is away', async () => {
+    isPresent = false;
+    expect(await home.signet(at('key', 'show', KEY.key_id.slice(0, 8)))).toEqual({
+      ending: 3,
+      stdout: '',
+      stderr:
+        'signet: no key ID begins with c0ffee00\n' +
+        'signet: hint: yubikey:serial=1234567 is not plugged in, and its keys are not seen; ' +
+        'signet key list shows the others\n',
+    });
+  });
+});
 
 describe('a list of keys', () => {
   it('names the tokens that are not plugged in, beside the data', async () => {
@@ -178,6 +200,37 @@ describe('a PIN prompt', () => {
   });
 });
 
+describe('signet unlock, of a key on a token,', () => {
+  const unlock = (...args: string[]) => at('unlock', KEY.key_id, ...args);
+
+  it('asks for the PIN, and says how long it stays open', async () => {
+    const result = await home.signetOnTerminal(unlock('--for', '1h'), [
+      ['Enter the PIN of YubiKey 5 \\(serial 1234567\\) for the root key with ID c0ffee0, 3 tries left: ', `${PIN}\r`],
+      ['a token stays open until it is locked or taken out', null],
+    ]);
+    expect(result).toMatchObject({ ending: 0, echo: true });
+    expect(unlockedWith).toEqual([PIN]);
+  });
+
+  it('takes the PIN from a file, and never a passphrase from a variable', async () => {
+    const env = { NOTARY_ROOT_PASSPHRASE: '246824' };
+    expect(await home.signet(unlock(), { env })).toMatchObject({
+      ending: 4,
+      stderr: expect.stringContaining('the PIN of YubiKey 5 (serial 1234567) is needed'),
+    });
+    expect(unlockedWith).toEqual([]);
+    expect(await home.signet(unlock('--pin-file', 'pin'), { env })).toMatchObject({ ending: 0 });
+    expect(unlockedWith).toEqual([PIN]);
+  });
+
+  it('tries a wrong PIN once, and none where one try is left', async () => {
+    expect(await home.signet(unlock('--pin-file', 'wrong-pin'))).toMatchObject({ ending: 4 });
+    tries = 1;
+    expect(await home.signet(unlock('--pin-file', 'pin'))).toMatchObject({ ending: 4 });
+    expect(unlockedWith).toEqual(['000000']);
+  });
+});
+
 describe('a touch', () => {
   it('is asked for with the token and the key, and the notice goes when it was given', async () => {
     const result = await home.signetOnTerminal(sign('--pin-file', 'pin'), []);
@@ -227,7 +280,7 @@ describe('signet token', () => {
     expect(initialised).toEqual([]);
     expect(await home.signetOnTerminal(init, [['Type "erase" to go ahead: ', 'erase\r']])).toMatchObject({ ending: 0 });
     expect(await home.signet([...init, '--really-erase-all-keys'])).toMatchObject({ ending: 0 });
-    expect(initialised).toEqual(Array.from({ length: 2 }, () => ({ serial: '1234567', label: 'new' })));
+    expect(initialised).toEqual(Array.from({ length: 2 }, () => ({ serial: '', token: '1234567', label: 'new' })));
   });
 
   it("shows a key's device and what is known against it", async () => {

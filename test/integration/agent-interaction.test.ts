@@ -31,7 +31,7 @@ describe('a new key', () => {
     const { who, interaction } = await home.session(() => PASSPHRASE);
     const key = await home.agent.generateKey({ algorithm: 'ecdsa', ...OWNER }, { interaction });
     expect(who.asked).toEqual([
-      { kind: 'new passphrase', key_id: key.key_id, ...OWNER, token: null, attempt: 0, tries_left: -1 },
+      { kind: 'new passphrase', key_id: key.key_id, ...OWNER, token: null, attempt: 0, tries_left: -1, reason: '' },
     ]);
     await home.agent.lock(key.key_id);
     await home.agent.unlock({ key_id: key.key_id, passphrase: Buffer.from(PASSPHRASE), ttl_ms: 0 });

@@ -200,7 +200,7 @@ describe('calls on tokens, where none is configured', () => {
     expect(await home.agent.listTokens()).toEqual({ tokens: [] });
     const none = { code: 'TOKEN_NOT_PRESENT', message: 'no token is configured' };
     await expect(home.agent.changePin({ serial: '', secret: 'pin' })).rejects.toMatchObject(none);
-    await expect(home.agent.unblockPin('')).rejects.toMatchObject(none);
+    await expect(home.agent.unblockPin({})).rejects.toMatchObject(none);
     await expect(home.agent.initialiseToken({ serial: '', label: 'x' })).rejects.toMatchObject(none);
     const { key_id } = await generate();
     await expect(home.agent.attestKey(key_id)).rejects.toMatchObject({ code: 'UNSUPPORTED' });

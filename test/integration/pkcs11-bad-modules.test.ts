@@ -9,6 +9,7 @@ import { SignetError } from '../../src/errors.ts';
 import { waitFor } from '../support/conditions.ts';
 import { type FaultyModule, faultyToken } from '../support/faulty-module.ts';
 import { NSS_MODULE } from '../support/nss.ts';
+import { runProgram } from '../support/processes.ts';
 import { Resources } from '../support/resources.ts';
 import { SOFTHSM_MODULE, type SoftHsm, tokenUri } from '../support/softhsm.ts';
 
@@ -76,7 +77,30 @@ describe('a file that is no module', () => {
 
   it('but a library all the same is refused', async () => {
     const library = `${NSS_MODULE.slice(0, NSS_MODULE.lastIndexOf('/'))}/libssl3.so`;
-    expect(await problemOf(library)).toBe('CONFIGURATION the PKCS#11 module PATH cannot be loaded');
+    expect(await problemOf(library)).toBe(
+      'CONFIGURATION the PKCS#11 module PATH cannot be loaded: it is no PKCS#11 module',
+    );
+    expect(await failure(hsm.open({ token: 'ci', modulePath: library }))).toMatchObject({
+      message: `the PKCS#11 module ${library} cannot be loaded: it is no PKCS#11 module`,
+    });
+  });
+
+  it('but a library that needs another one is told with that one', async () => {
+    const [needed, modulePath] = ['libneeded-here.so', 'needs.so'].map((name) => join(hsm.directory, name)) as [
+      string,
+      string,
+    ];
+    const source = join(hsm.directory, 'empty.c');
+    await writeFile(source, 'int empty;');
+    const gcc = (...args: string[]) =>
+      runProgram('gcc', ['-shared', ...args], { env: { PATH: process.env['PATH'] ?? '' } });
+    expect(await gcc('-o', needed, '-Wl,-soname,libneeded-here.so', source)).toMatchObject({ ending: 0 });
+    expect(await gcc('-o', modulePath, source, '-Wl,--no-as-needed', needed)).toMatchObject({ ending: 0 });
+    expect(await failure(hsm.open({ token: 'ci', modulePath }))).toMatchObject({
+      code: 'CONFIGURATION',
+      message: `the PKCS#11 module ${modulePath} cannot be loaded: it needs libneeded-here.so`,
+      hint: 'install the package with that library',
+    });
   });
 });
 

@@ -72,6 +72,9 @@ describe('a PIN that was configured', () => {
     expect(await outcome(generate(backend))).toBe('PIN_REQUIRED');
     const person = pinPerson(() => TEST_PIN);
     await generate(backend, person.context);
+    expect(person.questions[0]?.reason?.message).toBe(
+      `the PIN of pin-source ${pinFile} was tried without an answer and is not tried again`,
+    );
     await using later = await open({ pinFile });
     await generate(later);
   });
@@ -307,7 +310,10 @@ describe('the PINs of a token', () => {
   it('are set by the security officer, whose own is changed likewise', async () => {
     await using backend = await open();
     await generate(backend, person(TEST_PIN).context); // logged in: the officer's turn ends that
-    expect(await outcome(backend.token.unblockPin(person(WRONG_PIN, '55667788').context))).toBe('PIN_INCORRECT');
+    await expect(backend.token.unblockPin(person(WRONG_PIN, '55667788').context)).rejects.toMatchObject({
+      code: 'PIN_INCORRECT',
+      hint: 'the SO PIN is wrong',
+    });
     const asked = person(SO_PIN, '55667788');
     await backend.token.unblockPin(asked.context);
     expect(asked.questions).toMatchObject([

@@ -1,5 +1,5 @@
 /** Keys and certificates on SoftHSM: what the conformance suite does not ask for. */
-import { X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -80,6 +80,18 @@ describe('keys made on the token', () => {
     expect(await failure(backend.generator.generate({ ...request, ...OWNER }, CONTEXT))).toMatchObject({
       code,
       message,
+    });
+    expect(await backend.count()).toBe(0);
+  });
+
+  it('are not taken to a slot or with policies that the token does not have', async () => {
+    const backend = await open();
+    const { importer } = backend;
+    if (importer === undefined) throw new Error('SoftHSM takes keys');
+    const importing = importer.import(rawRsa(), { ...OWNER, device: { slot: '9a' } }, CONTEXT);
+    expect(await failure(importing)).toMatchObject({
+      code: 'UNSUPPORTED',
+      message: 'pkcs11:token=ci has no slots or policies to choose from',
     });
     expect(await backend.count()).toBe(0);
   });
@@ -277,18 +289,13 @@ describe('errors', () => {
       message: 'token "ci" makes keys that can be extracted',
     });
     expect(await backend.count()).toBe(0);
-    const key = await backend.importer?.import(await rawRsa(), OWNER, CONTEXT);
+    const key = await backend.importer?.import(rawRsa(), OWNER, CONTEXT);
     await pkcs11Tool('--delete-object', '--type', 'privkey', '--id', key?.keyId ?? '');
     const signing = backend.sign(key?.keyId ?? ('' as KeyInfo['keyId']), { message: MESSAGE }, CONTEXT);
     expect((await failure(signing)).message).toBe(`no key ${key?.keyId} on token "ci"`);
   });
-
-  async function rawRsa(): Promise<Buffer> {
-    const { generateKeyPairSync } = await import('node:crypto');
-    return generateKeyPairSync('rsa', {
-      modulusLength: 2048,
-      publicKeyEncoding: { format: 'der', type: 'spki' },
-      privateKeyEncoding: { format: 'der', type: 'pkcs8' },
-    }).privateKey;
-  }
 });
+
+function rawRsa(): Buffer {
+  return generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'der', type: 'pkcs8' });
+}

@@ -65,8 +65,12 @@ async function copyObjects(count: number): Promise<void> {
 
 describe('a module that fails in a signature', () => {
   it.each([
-    ['crash', 'UNAVAILABLE', 'the token host of pkcs11:token=ci ended (SIGABRT)'],
-    ['hang', 'UNAVAILABLE', 'the token host of pkcs11:token=ci did not answer within 1500 ms and is replaced'],
+    ['crash', 'UNAVAILABLE', 'the token host of pkcs11:token=ci (faulty.so) ended (SIGABRT)'],
+    [
+      'hang',
+      'UNAVAILABLE',
+      'the token host of pkcs11:token=ci (faulty.so) did not answer within 1500 ms and is replaced',
+    ],
     ['return 0x30', 'UNAVAILABLE', 'faulty.so: signing on token "ci" failed (CKR_DEVICE_ERROR)'],
     ['return 0x32', 'TOKEN_NOT_PRESENT', 'faulty.so: signing on token "ci" failed (CKR_DEVICE_REMOVED)'],
     ['return 0xe0', 'TOKEN_NOT_PRESENT', 'faulty.so: signing on token "ci" failed (CKR_TOKEN_NOT_PRESENT)'],
@@ -107,17 +111,26 @@ describe('a module that fails in a signature', () => {
 
 describe('a module that fails on its way to the token', () => {
   it.each([
-    ['load crash', 'the token host of pkcs11:token=ci ended (SIGABRT)'],
-    ['C_Initialize crash', 'the token host of pkcs11:token=ci ended (SIGABRT)'],
-    ['C_Initialize hang', 'the token host of pkcs11:token=ci did not answer within 1500 ms and is replaced'],
-    ['C_Initialize return 0x5', 'faulty.so: the module does not start (CKR_GENERAL_ERROR)'],
-    ['C_Initialize return 0x80000001', 'faulty.so: the module does not start (CKR_VENDOR_DEFINED+0x1)'],
-    ['C_GetSlotList crash', 'the token host of pkcs11:token=ci ended (SIGABRT)'],
-    ['C_GetSlotList return 0x30', 'faulty.so: listing the tokens failed (CKR_DEVICE_ERROR)'],
+    ['load crash', 'the token host of pkcs11:token=ci (faulty.so) ended (SIGABRT)'],
+    ['C_Initialize crash', 'the token host of pkcs11:token=ci (faulty.so) ended (SIGABRT)'],
+    [
+      'C_Initialize hang',
+      'the token host of pkcs11:token=ci (faulty.so) did not answer within 1500 ms and is replaced',
+    ],
+    ['C_Initialize return 0x5', 'pkcs11:token=ci: faulty.so: the module does not start (CKR_GENERAL_ERROR)'],
+    [
+      'C_Initialize return 0x80000001',
+      'pkcs11:token=ci: faulty.so: the module does not start (CKR_VENDOR_DEFINED+0x1)',
+    ],
+    ['C_GetSlotList crash', 'the token host of pkcs11:token=ci (faulty.so) ended (SIGABRT)'],
+    ['C_GetSlotList return 0x30', 'pkcs11:token=ci: faulty.so: listing the tokens failed (CKR_DEVICE_ERROR)'],
     ['C_GetSlotList length 0', 'no token matches pkcs11:token=ci'],
-    ['C_GetTokenInfo return 0x30', 'faulty.so: listing the tokens failed (CKR_DEVICE_ERROR)'],
+    ['C_GetTokenInfo return 0x30', 'pkcs11:token=ci: faulty.so: listing the tokens failed (CKR_DEVICE_ERROR)'],
     ['C_OpenSession return 0xb1', 'faulty.so: attaching token "ci" failed (CKR_SESSION_COUNT)'],
-    ['C_OpenSession hang', 'the token host of pkcs11:token=ci did not answer within 1500 ms and is replaced'],
+    [
+      'C_OpenSession hang',
+      'the token host of pkcs11:token=ci (faulty.so) did not answer within 1500 ms and is replaced',
+    ],
     ['C_FindObjects return 0x30', 'faulty.so: listing keys on token "ci" failed (CKR_DEVICE_ERROR)'],
   ])('%s', async (fault, reason) => {
     const events: string[] = [];

@@ -182,6 +182,18 @@ test('a key gets another role and GUN', async () => {
   expect(await backend.find(keyId)).toMatchObject(owner);
 });
 
+test('RSA keys are made in the sizes that the card has', async () => {
+  await using backend = await open();
+  const kinds = [2048, 3072] as const;
+  expect(kinds.map((modulusBits) => backend.generator.makes?.({ algorithm: 'rsa', modulusBits }))).toEqual([
+    true,
+    false,
+  ]);
+  const key = await backend.generator.generate({ ...ROOT, algorithm: 'rsa', modulusBits: 2048 }, CONTEXT);
+  const signature = await backend.sign(key.keyId, { message }, CONTEXT);
+  expect(verifySignature(key.publicKey, message, signature)).toBe(true);
+});
+
 test('PIN and touch policies are those that were asked for, as the card itself says', async () => {
   await using backend = await open();
   const asked = { slot: '9c', pinPolicy: 'once', touchPolicy: 'cached' } as const;

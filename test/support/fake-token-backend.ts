@@ -9,6 +9,8 @@ export interface FakeTokenOptions {
   readonly serial?: string;
   readonly label?: string;
   readonly name?: string;
+  readonly location?: string;
+  readonly modulePath?: string;
   readonly hasKey?: boolean;
   /** Resolves when the token has been touched. */
   readonly touched?: Promise<void>;
@@ -29,12 +31,13 @@ export const TOKEN_KEY: KeyId = parseKeyId('7'.repeat(64));
 
 export function fakeTokenBackend(options: FakeTokenOptions = {}): FakeToken {
   const { serial = '4711', label = 'Test', name = 'yubikey', hasKey = true, touched } = options;
+  const { location = `token ${serial}`, modulePath = '/none.so' } = options;
   const state = { pin: '123456', tries: 3, loggedIn: false, released: 0, label, isPresent: true };
   const identity = () => ({ backend: name, label: state.label, serial });
   const device = { serial, label, slot: '9c', touchPolicy: 'always', attested: true } as const;
   const info = fakeKeyInfo(TOKEN_KEY, {
     role: 'root',
-    location: `token ${serial}`,
+    location,
     needs: { pin: true, touch: touched !== undefined, passphrase: false },
     device,
   });
@@ -45,7 +48,7 @@ export function fakeTokenBackend(options: FakeTokenOptions = {}): FakeToken {
       manufacturer: 'Test',
       model: 'Fake',
       firmware: '5.4.3',
-      modulePath: '/none.so',
+      modulePath,
       present: true,
       loggedIn: state.loggedIn,
       pinTriesLeft: state.tries,
@@ -72,7 +75,7 @@ export function fakeTokenBackend(options: FakeTokenOptions = {}): FakeToken {
   return {
     ...fakeBackend({
       name,
-      location: `token ${serial}`,
+      location,
       find: async (keyId) => (hasKey && keyId === TOKEN_KEY ? info : undefined),
       async *list() {
         if (hasKey) yield info;

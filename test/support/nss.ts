@@ -17,8 +17,8 @@ export interface Nss extends Pkcs11Home, AsyncDisposable {
   readonly open: OpenToken;
 }
 
-/** @returns A new, empty database. */
-export async function nss(): Promise<Nss> {
+/** @param label Of the token; all of them have the same serial number. @returns A new, empty database. */
+export async function nss(label: string = NSS_TOKEN.token): Promise<Nss> {
   const temporary = await temporaryDirectory();
   const directory = temporary.path;
   const database = join(directory, 'db');
@@ -29,7 +29,8 @@ export async function nss(): Promise<Nss> {
   const args = ['-N', '-d', `sql:${database}`, '-f', passwordFile];
   const { ending, stderr } = await runProgram('certutil', args, { env });
   if (ending !== 0) throw new Error(`certutil failed: ${stderr}`);
-  const libraryParameters = `configdir='sql:${database}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=`;
+  const configuration = `configdir='sql:${database}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=`;
+  const libraryParameters = `${configuration} dbTokenDescription='${label}'`;
   const open = opener({ modulePath: NSS_MODULE, env });
   return {
     directory,

@@ -84,7 +84,7 @@ class Conversation implements Asking {
 
   question(question: Partial<QuestionMessage>): Promise<string | undefined> {
     const number = ++this.#last;
-    const defaults = { kind: '', key_id: '', role: '', gun: '', token: null, attempt: 0, tries_left: -1 };
+    const defaults = { kind: '', key_id: '', role: '', gun: '', token: null, attempt: 0, tries_left: -1, reason: '' };
     return new Promise((resolve) => {
       this.#waiting.set(number, resolve);
       this.#stream?.write({ prompt_id: number, question: { ...defaults, ...question } });

@@ -55,7 +55,8 @@ const HINTS: Partial<Record<CkrName, string>> = {
   PIN_INVALID: 'the PIN has characters that the token does not take',
   PIN_LEN_RANGE: 'the PIN is shorter or longer than the token takes',
   USER_PIN_NOT_INITIALIZED: 'set a user PIN on the token',
-  PIN_EXPIRED: 'change the PIN of the token',
+  PIN_EXPIRED: 'change the PIN of the token: signet token change-pin',
+  PIN_LOCKED: 'set a new one with the SO PIN or PUK: signet token unblock',
   SESSION_READ_ONLY: 'the token is write-protected',
   TOKEN_WRITE_PROTECTED: 'the token is write-protected',
 };

@@ -21,7 +21,7 @@ import {
 } from './constants.ts';
 import { MAX_KEYS, type SignScheme, type TokenFacts } from './host-protocol.ts';
 import { KIND_MECHANISMS, type MechanismRange } from './key-kinds.ts';
-import { checkModuleFile } from './module-file.ts';
+import { checkModuleFile, notLoaded } from './module-file.ts';
 import { type ModuleFacts, profileOfFile } from './profile.ts';
 import { type AttributeValue, type Template, toNative } from './template.ts';
 
@@ -74,10 +74,7 @@ export class Cryptoki {
     try {
       module.load(path);
     } catch (cause) {
-      throw new SignetError('CONFIGURATION', `the PKCS#11 module ${path} cannot be loaded`, {
-        hint: 'name a library for this machine in module-path',
-        cause,
-      });
+      throw notLoaded(path, cause);
     }
     const cryptoki = new Cryptoki(bindings, module, parameters);
     cryptoki.initialize();

@@ -1,6 +1,6 @@
 /** What a backend for one kind of device adds to the one for any PKCS#11 token. */
 import type { Secret } from '../../crypto/secret.ts';
-import type { KeyInfo, KeyRequest } from '../backend.ts';
+import type { ImportRequest, KeyInfo, KeyRequest } from '../backend.ts';
 import type { ExtraAttribute, KeyFacts } from './host-protocol.ts';
 import type { BoundContext } from './same-token.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
@@ -25,8 +25,8 @@ export interface TokenHooks {
    * @throws {SignetError} KEY_EXISTS, TOKEN_FULL, UNSUPPORTED
    */
   place?(request: KeyRequest, token: AttachedToken): Promise<KeyPlace>;
-  /** Where an imported key goes; undefined: its CKA_ID is Notary's key ID. */
-  importPlace?(token: AttachedToken): Promise<Uint8Array>;
+  /** As `place`, for a key that was made elsewhere. */
+  importPlace?(request: ImportRequest, token: AttachedToken): Promise<KeyPlace>;
 }
 
 /** Tries that are left; undefined what is not known. */

@@ -1,6 +1,7 @@
 /** What is done to a token as a whole: its PINs, and making it anew. */
 import { SignetError } from '../../errors.ts';
-import { CKU } from './constants.ts';
+import { ckrOf } from './ckr.ts';
+import { CKR, CKU } from './constants.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
 import type { TokenFacts } from './host-protocol.ts';
 import type { TokenSession } from './token-session.ts';
@@ -16,8 +17,24 @@ export function changePin(session: TokenSession, user: 'user' | 'so' | 'puk', ol
       throw user === 'puk' ? error : session.pinFailure(error, 'changing the PIN', user);
     }
   };
-  if (user === 'so') session.asSecurityOfficer(oldPin, set);
-  else set(session.handle);
+  try {
+    if (user === 'so') session.asSecurityOfficer(oldPin, set);
+    else set(session.handle);
+  } catch (error) {
+    // PKCS#11 §5.6.6 wants nobody to be logged in for this; NSS does. It has looked at no PIN yet.
+    if (user !== 'user' || session.isLoggedIn || pkcs11Code(error) !== CKR.USER_NOT_LOGGED_IN) throw error;
+    session.login(oldPin);
+    try {
+      set(session.handle);
+    } finally {
+      session.logout();
+    }
+  }
+}
+
+/** Of what `pinFailure` made of a module's answer. */
+function pkcs11Code(error: unknown): number | undefined {
+  return ckrOf(error instanceof SignetError ? error.cause : error);
 }
 
 /** Sets the user's PIN, also one that is locked. One try of the security officer's PIN. */

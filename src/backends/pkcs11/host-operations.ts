@@ -56,7 +56,7 @@ function perform(token: HostToken, request: TokenRequest, blob: Buffer): HostRes
       return { value: token.generate(request, writer(blob)) };
     case 'import': {
       const [soPin = EMPTY, ...parts] = splitParts(blob);
-      return { value: token.import(request.key, parts, writer(soPin)) };
+      return { value: token.import(request, parts, writer(soPin)) };
     }
     case 'remove':
       return { value: token.remove(request, writer(blob)) };

@@ -98,7 +98,11 @@ export type HostRequest =
       readonly extra?: readonly ExtraAttribute[] | undefined;
     }
   /** blob: the security officer's PIN, then the private numbers. */
-  | { readonly op: 'import'; readonly key: Omit<KeyFacts, 'hasPrivate'> }
+  | {
+      readonly op: 'import';
+      readonly key: Omit<KeyFacts, 'hasPrivate'>;
+      readonly extra?: readonly ExtraAttribute[] | undefined;
+    }
   /** blob: the security officer's PIN. */
   | ({ readonly op: 'remove' } & KeyName)
   | ({ readonly op: 'relabel'; readonly label: string } & KeyName)

@@ -17,6 +17,7 @@ const MAX_DIGEST_BYTES = 66;
 
 type Signing = Extract<HostRequest, { op: 'sign' }>;
 type Generation = Extract<HostRequest, { op: 'generate' }>;
+type Importing = Extract<HostRequest, { op: 'import' }>;
 
 interface PrivateKey {
   readonly handle: Handle;
@@ -106,7 +107,11 @@ export class HostToken {
   }
 
   /** @param parts As `privateKeyParts` gives them. */
-  import(key: Omit<KeyFacts, 'hasPrivate'>, parts: readonly Uint8Array[], soPin: Uint8Array | undefined): KeyFacts {
+  import(
+    { key, extra = [] }: Omit<Importing, 'op'>,
+    parts: readonly Uint8Array[],
+    soPin: Uint8Array | undefined,
+  ): KeyFacts {
     const name = { id: Buffer.from(key.ckaId, 'base64'), label: Buffer.from(key.label, 'base64') };
     const numbers = publicValues(key);
     const { cryptoki, handle, profile } = this.session;
@@ -126,6 +131,7 @@ export class HostToken {
             ([type]) => type !== CKA.EC_POINT && !refused.has(type),
           ),
           ...privateTemplate(name, profile.refusedAtImport),
+          ...extra,
         ]);
         return publicKey === undefined ? { ...key, hasPrivate: true } : this.#pairFacts(publicKey, privateKey);
       } catch (error) {

@@ -23,6 +23,7 @@ import {
   type HostRequest,
 } from './host-protocol.ts';
 import { HostToken } from './host-token.ts';
+import { profileOfFile } from './profile.ts';
 import { TokenLost } from './token-session.ts';
 
 const SOCKET_FD = 3;
@@ -35,6 +36,7 @@ class Host {
   #isPumping = false;
   /** For messages, with what went wrong in it. */
   #moduleName = 'the module';
+  #listingHint: string | undefined;
   #cryptoki: Cryptoki | undefined;
   #token: HostToken | undefined;
 
@@ -94,10 +96,11 @@ class Host {
     switch (request.op) {
       case 'load':
         this.#moduleName = basename(request.modulePath);
+        this.#listingHint = profileOfFile(request.modulePath).listingHint;
         this.#cryptoki = Cryptoki.load(request.modulePath, request.parameters);
         return { value: this.#cryptoki.moduleFacts() };
       case 'tokens':
-        return { value: naming('listing the tokens failed', () => this.#tokens(request.fresh)) };
+        return { value: naming('listing the tokens failed', () => this.#tokens(request.fresh), this.#listingHint) };
       case 'emptySlots':
         return { value: naming('listing the slots failed', () => this.#module().emptySlots()) };
       case 'attach':
@@ -151,12 +154,15 @@ class Host {
   }
 }
 
-/** @param what What was being done, for errors of the module that do not say so. */
-function naming<T>(what: string, operation: () => T): T {
+/**
+ * @param what What was being done, for errors of the module that do not say so.
+ * @param hint What to do about them.
+ */
+function naming<T>(what: string, operation: () => T, hint?: string): T {
   try {
     return operation();
   } catch (error) {
-    throw fromPkcs11Error(error, what);
+    throw fromPkcs11Error(error, what, hint === undefined ? {} : { hint });
   }
 }
 

@@ -53,24 +53,20 @@ export class KeyWriter {
   readonly generator: KeyGenerator;
 
   readonly importer: KeyImporter = {
-    import: async (pkcs8, owner, call) => {
-      const label = formatLabel(owner).toString('base64');
+    import: async (pkcs8, request, call) => {
+      const label = formatLabel(request).toString('base64');
       const object = decodePkcs8(pkcs8);
       const publicKey = publicKeyOf(object);
       const keyId = keyIdOf(publicKey);
       const attached = await this.#attach(call.token);
       const context = boundTo(attached.facts, call);
-      const { profile, mechanisms } = attached;
-      if (!profile.imports.includes(publicKey.algorithm) || !canSign(publicKey, mechanisms)) {
-        throw new SignetError(
-          'UNSUPPORTED',
-          `${this.#connection.name} takes no such ${publicKey.algorithm} keys made elsewhere`,
-        );
-      }
+      checkTakes(publicKey, attached, this.#connection.name);
+      this.#checkChoices(request, this.#hooks.importPlace);
       using access = await this.#writeAccess(context);
       await this.#index.refresh();
       if (this.#index.get(keyId) !== undefined) throw new SignetError('KEY_EXISTS', `key ${keyId} exists on the token`);
-      const ckaId = (await this.#hooks.importPlace?.(attached)) ?? Buffer.from(keyId, 'hex');
+      const place: KeyPlace = (await this.#hooks.importPlace?.(request, attached)) ?? {};
+      const ckaId = place.ckaId ?? Buffer.from(keyId, 'hex');
       throwIfCancelled(context);
       const key = { ckaId: Buffer.from(ckaId).toString('base64'), label, ...encodePublicKey(publicKey) };
       const { parts } = privateKeyParts(object);
@@ -78,7 +74,7 @@ export class KeyWriter {
       try {
         const { value } = await this.#connection.request(
           context,
-          { op: 'import', key },
+          { op: 'import', key, extra: place.extra },
           { parse: ANSWERS.key, blob, isChange: true },
         );
         return withPublicKey(this.#index.add(value));
@@ -170,12 +166,13 @@ export class KeyWriter {
       get algorithms() {
         return connection.last === undefined ? ALL_ALGORITHMS : algorithmsOf(connection.last.mechanisms);
       },
+      makes: (kind) => connection.last === undefined || canMake(kindOf(kind), connection.last.mechanisms),
       generate: (request, context) => this.#generate(request, context),
     };
   }
 
   async #generate(request: KeyRequest, call: SignContext) {
-    const { role, gun, device } = request;
+    const { role, gun } = request;
     const label = formatLabel({ role, gun }).toString('base64');
     const kind = kindOf(request);
     const attached = await this.#attach(call.token);
@@ -183,9 +180,7 @@ export class KeyWriter {
     if (!canMake(kind, attached.mechanisms)) {
       throw new SignetError('UNSUPPORTED', `${this.#connection.name} makes no ${kind} keys that Signet can use`);
     }
-    if (device !== undefined && this.#hooks.place === undefined) {
-      throw new SignetError('UNSUPPORTED', `${this.#connection.name} has no slots or policies to choose from`);
-    }
+    this.#checkChoices(request, this.#hooks.place);
     const { ckaId, extra }: KeyPlace = (await this.#hooks.place?.(request, attached)) ?? {};
     using access = await this.#writeAccess(context);
     // Not cancelled once asked for: the key would be on the token and nobody would know.
@@ -203,6 +198,12 @@ export class KeyWriter {
   async #attachFor({ token }: KeyRecord, call: SignContext): Promise<BoundContext> {
     await this.#attach(token);
     return boundTo(token, call);
+  }
+
+  /** @throws {SignetError} UNSUPPORTED */
+  #checkChoices({ device }: Pick<KeyRequest, 'device'>, place: unknown): void {
+    if (device === undefined || place !== undefined) return;
+    throw new SignetError('UNSUPPORTED', `${this.#connection.name} has no slots or policies to choose from`);
   }
 
   /** Who may write: the user, logged in now, or the security officer with the PIN that goes with the request. */
@@ -227,6 +228,12 @@ export class KeyWriter {
 interface WriteAccess extends Disposable {
   /** No bytes: the user writes. */
   readonly soPin: Uint8Array;
+}
+
+/** @throws {SignetError} UNSUPPORTED for a key that the token does not take, or could not sign with */
+export function checkTakes(publicKey: PublicKey, { profile, mechanisms }: AttachedToken, name: string): void {
+  if (profile.imports.includes(publicKey.algorithm) && canSign(publicKey, mechanisms)) return;
+  throw new SignetError('UNSUPPORTED', `${name} takes no such ${publicKey.algorithm} keys made elsewhere`);
 }
 
 function withPublicKey({ info, publicKey }: KeyRecord): KeyInfo & { readonly publicKey: PublicKey } {

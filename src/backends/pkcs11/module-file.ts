@@ -11,6 +11,8 @@ const EI_DATA = 5;
 const E_TYPE = 16;
 const E_MACHINE = 18;
 const ET_DYN = 3;
+/** Of what the linker says. */
+const MAX_SAID_CHARACTERS = 300;
 
 /** e_machine → Node's name (`process.arch`); the numbers are the System V ABI's. */
 const MACHINES: ReadonlyMap<number, string> = new Map([
@@ -47,6 +49,25 @@ export function checkModuleFile(path: string): void {
     throw unusable(path, `it is for ${machine}, and this machine is ${process.arch}`);
   }
   if (number(E_TYPE) !== ET_DYN) throw unusable(path, 'it is not a shared library');
+}
+
+/**
+ * Why the linker did not take a file that `checkModuleFile` did.
+ *
+ * @param cause As the bindings throw it, with what dlopen or dlsym said.
+ */
+export function notLoaded(path: string, cause: unknown): SignetError {
+  const said = cause instanceof Error ? cause.message : '';
+  if (/undefined symbol: C_GetFunctionList\b/.test(said)) return unusable(path, 'it is no PKCS#11 module', cause);
+  const missing = /^([\w.+-]{1,128}): cannot open shared object file/.exec(said)?.[1];
+  if (missing !== undefined) {
+    return new SignetError('CONFIGURATION', `the PKCS#11 module ${path} cannot be loaded: it needs ${missing}`, {
+      hint: 'install the package with that library',
+      cause,
+    });
+  }
+  const shown = said.replace(/[^\x20-\x7e]/g, '?').slice(0, MAX_SAID_CHARACTERS);
+  return unusable(path, shown === '' ? 'the linker does not say why' : shown, cause);
 }
 
 function machineOf(machine: number, is32Bit: boolean): string {

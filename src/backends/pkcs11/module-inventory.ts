@@ -7,7 +7,7 @@ import type * as Graphene from 'graphene-pk11';
 import { SignetError } from '../../errors.ts';
 import { fromPkcs11Error } from './ckr.ts';
 import { CKF_OS_LOCKING_OK, CKF_TOKEN } from './constants.ts';
-import { checkModuleFile } from './module-file.ts';
+import { checkModuleFile, notLoaded } from './module-file.ts';
 import { profileOf, profileOfFile } from './profile.ts';
 
 /** What a module says about itself and its slots. */
@@ -99,7 +99,7 @@ function loadModule(graphene: typeof Graphene, path: string): Graphene.Module {
   try {
     return graphene.Module.load(path);
   } catch (cause) {
-    throw new SignetError('CONFIGURATION', `the PKCS#11 module ${path} cannot be loaded`, { cause });
+    throw notLoaded(path, cause);
   }
 }
 

@@ -93,7 +93,7 @@ export function lastTryLeft(name: string): SignetError {
 /** @param name The token's. */
 export function pinLocked(name: string): SignetError {
   return new SignetError('PIN_LOCKED', `the PIN of ${name} is locked`, {
-    hint: 'unblock it with the SO PIN or PUK',
+    hint: 'set a new one with the SO PIN or PUK: signet token unblock',
     retriesLeft: 0,
   });
 }

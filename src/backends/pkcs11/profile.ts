@@ -61,7 +61,12 @@ export interface ModuleProfile {
   readonly listsPulledForMs: number;
   /** Whether objects that were written are wrong, or crash the module, until all sessions are closed and opened again. */
   readonly reopensAfterWriting: boolean;
+  /** What to look after if the module cannot list its tokens; undefined: nothing is known. For people. */
+  readonly listingHint: string | undefined;
 }
+
+/** Of modules that reach cards through PC/SC. */
+const PCSC_HINT = 'see that pcscd, the service for smart cards, runs';
 
 export const GENERIC: ModuleProfile = {
   name: 'generic',
@@ -84,6 +89,7 @@ export const GENERIC: ModuleProfile = {
   wantsFinalize: false,
   listsPulledForMs: 0,
   reopensAfterWriting: false,
+  listingHint: undefined,
 };
 
 /** What a module says about itself (CK_INFO, trimmed). */
@@ -161,6 +167,7 @@ const ROWS: readonly ProfileRow[] = [
     file: /^(onepin-)?opensc-pkcs11\.so/,
     manufacturer: /^OpenSC/,
     locksAfter: '3 on most cards',
+    listingHint: PCSC_HINT,
   },
   {
     ...GENERIC,
@@ -181,6 +188,7 @@ const ROWS: readonly ProfileRow[] = [
     listsPulledForMs: 600, // readers without interrupts are polled by pcscd each 400 ms
     reopensAfterWriting: true,
     maxSessions: 16,
+    listingHint: PCSC_HINT,
   },
 ];
 

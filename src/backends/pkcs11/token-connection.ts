@@ -3,6 +3,7 @@
  * leaves, with back-off; the token is then found again by what its URI says. Who is logged in is token-login.ts's business.
  */
 
+import { basename } from 'node:path';
 import { SignetError } from '../../errors.ts';
 import { SingleFlight } from '../single-flight.ts';
 import type { WhichToken } from '../token-facts.ts';
@@ -50,6 +51,8 @@ export interface AttachedToken {
 
 /** How long a failure to reach the token is told to others without trying again, milliseconds. */
 const RETRY_AFTER_MS = 200;
+/** Of tokens that are told apart in a hint. */
+const MAX_DISTINCTIONS = 5;
 /** Back-off of hosts that end by themselves, milliseconds; the first one is replaced at once. */
 const FIRST_BACK_OFF_MS = 100;
 const MAX_BACK_OFF_MS = 5000;
@@ -124,6 +127,11 @@ export class TokenConnection implements AsyncDisposable {
 
   get modulePath(): string {
     return this.#options.uri.modulePath;
+  }
+
+  /** Of errors that the host cannot tell by itself. */
+  get #hostName(): string {
+    return `${this.name} (${basename(this.modulePath)})`;
   }
 
   /**
@@ -272,7 +280,7 @@ export class TokenConnection implements AsyncDisposable {
     if (this.#host?.isAlive) return this.#host;
     if (this.#host !== undefined) await this.#backOff(this.#host);
     const { uri, operationTimeoutMs, env, entry, libraryParameters: parameters } = this.#options;
-    const host = new TokenHost({ name: this.name, operationTimeoutMs, env, entry });
+    const host = new TokenHost({ name: this.#hostName, operationTimeoutMs, env, entry });
     this.#host = host;
     this.#startedAt = performance.now();
     try {
@@ -280,14 +288,15 @@ export class TokenConnection implements AsyncDisposable {
       this.#moduleFacts = (await host.request(load, { parse: ANSWERS.module })).value;
     } catch (error) {
       // Half-loaded is not a state to go on from.
-      host.kill(error instanceof SignetError ? error : new SignetError('UNAVAILABLE', 'the module does not load'));
-      throw error;
+      const named = this.#named(error);
+      host.kill(named);
+      throw named;
     }
     if (this.#isClosed) await host[Symbol.asyncDispose]();
     return host;
   }
 
-  /** @throws {SignetError} UNAVAILABLE while a host that keeps ending is given time */
+  /** @throws {SignetError} why it ended, while a host that keeps ending is given time */
   async #backOff(ended: TokenHost): Promise<void> {
     const lived = performance.now() - this.#startedAt;
     if (ended.hasLostToken && lived > PLUGGED_MS) {
@@ -299,21 +308,48 @@ export class TokenConnection implements AsyncDisposable {
     const wait = Math.min(FIRST_BACK_OFF_MS * 2 ** (this.#crashes - 2), MAX_BACK_OFF_MS) - lived;
     if (wait <= 0) return;
     this.#crashes--; // this was no start
-    throw new SignetError('UNAVAILABLE', `the token host of ${this.name} ended ${this.#crashes} times in a row`, {
-      hint: `it is started again in ${Math.ceil(wait)} ms`,
+    const { code, message } = ended.failure ?? this.#named(undefined);
+    throw new SignetError(code, message, {
+      hint: `that happened ${this.#crashes} times in a row; it is tried again in ${Math.ceil(wait)} ms`,
     });
+  }
+
+  /** What a module says before a token is chosen, with the token that it was said of. */
+  #named(error: unknown): SignetError {
+    if (!(error instanceof SignetError)) {
+      return new SignetError('UNAVAILABLE', `the token host of ${this.#hostName} ended`, { cause: error });
+    }
+    const { code, message, hint, cause } = error;
+    if (code === 'CONFIGURATION' || message.includes(this.name)) return error;
+    return new SignetError(code, `${this.name}: ${message}`, { ...(hint !== undefined && { hint }), cause });
+  }
+
+  /** What to write into the URI so that it names one of several tokens. */
+  #distinctions(tokens: readonly (TokenFacts | undefined)[]): string {
+    const found = tokens.filter((token) => token !== undefined).slice(0, MAX_DISTINCTIONS);
+    const serials = found.map(({ serial }) => `serial=${serial}`);
+    if (this.#options.name !== undefined) return `add the serial number to the URI: ${serials.join(' or ')}`;
+    const uris = found.map(({ label: token, serial, slotId }) => {
+      const isUnique = found.filter((other) => other.label === token && other.serial === serial).length === 1;
+      return formatPkcs11Uri({ token, serial, ...(isUnique ? {} : { slotId: Number(slotId) }) });
+    });
+    return `name one of them in the configuration: ${uris.join(', ')}`;
   }
 
   async #findToken(host: TokenHost, which: 'initialised' | 'also blank'): Promise<TokenFacts> {
     const { token: _, ...unlabelled } = this.#options.uri;
     for (const fresh of [false, true]) {
-      const { value: tokens } = await host.request({ op: 'tokens', fresh }, { parse: ANSWERS.tokens });
+      const { value: tokens } = await host
+        .request({ op: 'tokens', fresh }, { parse: ANSWERS.tokens })
+        .catch((error) => {
+          throw this.#named(error);
+        });
       const initialised = tokens.filter((token) => isInitialised(token) && matches(this.#options.uri, token));
       const blank = tokens.filter((token) => !isInitialised(token) && matches(unlabelled, token));
       const [match, ...others] = which === 'initialised' || initialised.length > 0 ? initialised : blank;
       if (others.length > 0) {
         throw new SignetError('CONFIGURATION', `${others.length + 1} tokens match ${this.name}`, {
-          hint: this.#options.name === undefined ? 'add token= or serial= to the URI' : 'add serial= to the URI',
+          hint: this.#distinctions([match, ...others]),
         });
       }
       if (match !== undefined) return match;

@@ -23,7 +23,7 @@ import { ServiceWindow } from './service-window.ts';
 import type { RequestServer, TokenRequests } from './token-requests.ts';
 
 export interface TokenHostOptions {
-  /** For messages: the module's path. */
+  /** For messages: the token, and its module. */
   readonly name: string;
   /** How long one operation of the token may take, milliseconds, from its beginning. */
   readonly operationTimeoutMs: number;
@@ -84,7 +84,8 @@ export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
         resolve();
       });
       this.#child.once('exit', (code, signal) => {
-        this.#fail(this.#unavailable(`ended (${signal ?? `exit code ${code}`})`));
+        const hint = 'the module crashed or was ended; the next call starts it again';
+        this.#fail(this.#unavailable(`ended (${signal ?? `exit code ${code}`})`, hint));
         resolve();
       });
     });
@@ -103,6 +104,11 @@ export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
   /** False after the end: every request is refused then. */
   get isAlive(): boolean {
     return this.#failure === undefined;
+  }
+
+  /** Why it ended; undefined while it lives. */
+  get failure(): SignetError | undefined {
+    return this.#failure;
   }
 
   /** Whether it ended because its token left. */
@@ -272,7 +278,11 @@ export class TokenHost implements AsyncDisposable, RequestOwner, RequestServer {
     this.#service?.requests.leave(this, error);
   }
 
-  #unavailable(what: string): SignetError {
-    return new SignetError('UNAVAILABLE', `the token host of ${this.#name} ${what}`);
+  #unavailable(what: string, hint?: string): SignetError {
+    return new SignetError(
+      'UNAVAILABLE',
+      `the token host of ${this.#name} ${what}`,
+      hint === undefined ? {} : { hint },
+    );
   }
 }

@@ -327,7 +327,7 @@ export class TokenLogin {
     const { pinTriesLeft: triesLeft } = await this.tries.counters(attached);
     if (triesLeft === 0) throw pinLocked(this.#connection.name);
     const token = this.identityOf(attached);
-    const question = { token, secret: 'pin', isNew: false, triesLeft, key: wantedFor } as const;
+    const question = { token, secret: 'pin', isNew: false, triesLeft, key: wantedFor, reason: this.#problem } as const;
     const pin = await interaction.pin(question, signal);
     if (signal?.aborted) {
       pin?.dispose();

@@ -116,9 +116,15 @@ export class TokenSession {
         : [CKF_TOKEN.USER_PIN_LOCKED, CKF_TOKEN.USER_PIN_FINAL_TRY];
     const message = `${what} on ${this.name} failed`;
     if ((flags & locked) !== 0) {
-      return new SignetError('PIN_LOCKED', `${message} (${nameOf(error)})`, { retriesLeft: 0, cause: error });
+      const hint = { hint: 'set a new one with the SO PIN or PUK: signet token unblock' };
+      const options = { retriesLeft: 0, cause: error, ...(user === 'user' && hint) };
+      return new SignetError('PIN_LOCKED', `${message} (${nameOf(error)})`, options);
     }
-    return fromPkcs11Error(error, message, (flags & last) === 0 ? {} : { retriesLeft: 1 });
+    const isSoPin = user === 'so' && this.profile.writesAs === 'user' && ckrOf(error) === CKR.PIN_INCORRECT;
+    return fromPkcs11Error(error, message, {
+      ...((flags & last) !== 0 && { retriesLeft: 1 }),
+      ...(isSoPin && { hint: 'the SO PIN is wrong' }),
+    });
   }
 
   find(objectClass: Parameters<Cryptoki['find']>[1], more: Template = [], isStored = true): Handle[] {

@@ -15,6 +15,7 @@ import type { KeyRecord, KeyRecords } from './key-records.ts';
 import { checkLibraryVersion } from './library.ts';
 import { ATTESTATION_SLOT, type PivSlot, slotOfCkaId } from './piv-slots.ts';
 import { conventionalOwner, isCertificateOf, marksVacancy, recordedOwner } from './slot-certificate.ts';
+import type { KeyPolicies } from './slot-choice.ts';
 import { readSlot, type SlotContents } from './slot-contents.ts';
 import { formatVersion, parseYubicoVersion } from './versions.ts';
 
@@ -33,12 +34,19 @@ export class KeyDescriptions {
   #slots = new Map<PivSlot, SlotContents>();
   /** What the last listing had in each slot; undefined for a key that cannot be read. */
   #keys = new Map<PivSlot, PublicKey | undefined>();
+  /** Of keys that are being imported. */
+  readonly #imported = new Map<KeyId, KeyPolicies>();
   #serial = '';
   #firmware: FirmwareVersion | undefined;
 
   constructor(options: KeyDescriptionsOptions) {
     this.#options = options;
     this.#records = options.records;
+  }
+
+  /** Before a key is imported, how it will be guarded: the device does not tell. */
+  noteImport(keyId: KeyId, policies: KeyPolicies): void {
+    this.#imported.set(keyId, policies);
   }
 
   /** Reads the slots of all keys. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
@@ -74,7 +82,9 @@ export class KeyDescriptions {
       const before = known.get(keyId);
       const chain = claimsOf(contents, publicKey, this.#serial) === undefined ? [] : (contents?.chain ?? []);
       const owner = recordedOwner(certificate) ?? before?.owner;
-      records.set(keyId, { slot, owner, chain: isStillShown(before?.chain, chain) ? before.chain : chain });
+      const policies = this.#imported.get(keyId) ?? before?.policies;
+      this.#imported.delete(keyId);
+      records.set(keyId, { slot, owner, chain: isStillShown(before?.chain, chain) ? before.chain : chain, policies });
     }
     await this.#records.save(this.#serial, records);
   }
@@ -102,13 +112,16 @@ export class KeyDescriptions {
     const certificate = certificateOf(contents, publicKey);
     if (marksVacancy(certificate)) return undefined;
     const claims = claimsOf(contents, publicKey, this.#serial);
-    const touchPolicy = claims?.touchPolicy;
-    const pinPolicy = claims === undefined ? device.pinPolicy : toPinPolicy(claims.pinPolicy);
+    const record = this.#records.get(info.keyId);
+    const asImported = claims === undefined && record?.slot === slot ? record.policies : undefined;
+    const touchPolicy = claims?.touchPolicy ?? asImported?.touchPolicy;
+    const pinPolicy =
+      claims === undefined ? (asImported?.pinPolicy ?? device.pinPolicy) : toPinPolicy(claims.pinPolicy);
     const firmware = claims?.firmware ?? this.#firmware;
     const attested = this.#isAttested(contents, publicKey);
     return {
       ...info,
-      ...(recordedOwner(certificate) ?? this.#records.get(info.keyId)?.owner ?? conventionalOwner(certificate)),
+      ...(recordedOwner(certificate) ?? record?.owner ?? conventionalOwner(certificate)),
       needs: { ...info.needs, touch: touchPolicy !== undefined && touchPolicy !== 'never' },
       device: {
         ...device,

@@ -1,6 +1,6 @@
 /**
  * What is remembered of a YubiKey's keys beside what it tells itself: owners whose certificate was replaced by another one,
- * attestations that can be shown while it is away. A small file for each YubiKey, written again from the device when it is
+ * attestations that can be shown while it is away, the policies that imported keys were given. A small file for each YubiKey, written again from the device when it is
  * lost; nothing in it is secret.
  */
 import { join } from 'node:path';
@@ -8,7 +8,9 @@ import { isKeyId, type KeyId } from '../../crypto/key-id.ts';
 import { SignetError } from '../../errors.ts';
 import { createDirectory, readBoundedFile, replaceFileDurably } from '../durable-file.ts';
 import type { Owner } from '../pkcs11/label.ts';
+import { PIN_POLICIES, TOUCH_POLICIES } from '../token-facts.ts';
 import { KEY_SLOTS, type PivSlot } from './piv-slots.ts';
+import type { KeyPolicies } from './slot-choice.ts';
 
 export interface KeyRecord {
   readonly slot: PivSlot;
@@ -16,6 +18,8 @@ export interface KeyRecord {
   readonly owner: Owner | undefined;
   /** The attestation and the certificate of the attestation key, DER; empty without an attestation. */
   readonly chain: readonly Uint8Array[];
+  /** Of a key that was imported here: no attestation tells them. */
+  readonly policies?: KeyPolicies | undefined;
 }
 
 export type KeyRecordMap = ReadonlyMap<KeyId, KeyRecord>;
@@ -81,11 +85,12 @@ export class KeyRecords {
 }
 
 function format(serial: string, records: KeyRecordMap): string {
-  const keys = [...records].map(([keyId, { slot, owner, chain }]) => ({
+  const keys = [...records].map(([keyId, { slot, owner, chain, policies }]) => ({
     keyId,
     slot,
     ...(owner === undefined ? {} : { role: owner.role, gun: owner.gun }),
     chain: chain.map((der) => Buffer.from(der).toString('base64')),
+    ...policies,
   }));
   return `${JSON.stringify({ version: VERSION, serial, keys }, undefined, 2)}\n`;
 }
@@ -97,12 +102,20 @@ function parse(content: Buffer): KeyRecordMap {
   return new Map(keys.map((key: unknown) => parseKey((key ?? {}) as Readonly<Record<string, unknown>>)));
 }
 
-function parseKey({ keyId, slot, role, gun, chain }: Readonly<Record<string, unknown>>): [KeyId, KeyRecord] {
+function parseKey(record: Readonly<Record<string, unknown>>): [KeyId, KeyRecord] {
+  const { keyId, slot, role, gun, chain, pinPolicy, touchPolicy } = record;
   const isChain = Array.isArray(chain) && chain.every((der) => typeof der === 'string');
   if (typeof keyId !== 'string' || !isKeyId(keyId) || typeof slot !== 'string' || !isChain) throw damaged();
   if (!KEY_SLOTS.includes(slot)) throw damaged();
   const owner = typeof role === 'string' && typeof gun === 'string' ? { role, gun } : undefined;
-  return [keyId, { slot, owner, chain: chain.map((der: string) => Buffer.from(der, 'base64')) }];
+  const certificates = chain.map((der: string) => Buffer.from(der, 'base64'));
+  return [keyId, { slot, owner, chain: certificates, policies: policiesIn(pinPolicy, touchPolicy) }];
+}
+
+function policiesIn(pin: unknown, touch: unknown): KeyPolicies | undefined {
+  const pinPolicy = PIN_POLICIES.find((policy) => policy === pin);
+  const touchPolicy = TOUCH_POLICIES.find((policy) => policy === touch);
+  return pinPolicy === undefined || touchPolicy === undefined ? undefined : { pinPolicy, touchPolicy };
 }
 
 function damaged(): SignetError {

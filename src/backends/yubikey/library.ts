@@ -31,7 +31,7 @@ export function checkLibraryVersion(version: FirmwareVersion | undefined): void 
   throw new SignetError('UNSUPPORTED', `libykcs11${which} is too old`, { hint: 'install version 2.3 or later' });
 }
 
-/** Whether PIN and touch policies can be given to C_GenerateKeyPair, and AES management keys be used. */
+/** Whether PIN and touch policies can be given to C_GenerateKeyPair and C_CreateObject, and AES management keys be used. */
 export function knowsPolicies(version: FirmwareVersion | undefined): boolean {
   return version !== undefined && isAtLeast(version, SINCE_2_3);
 }

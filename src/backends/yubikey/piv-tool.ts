@@ -1,5 +1,6 @@
 /** What Yubico's library does not do, or not in every version: keys with policies of their own, data objects. */
 import { createPublicKey } from 'node:crypto';
+import { formatPem } from '../../crypto/pem.ts';
 import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
@@ -7,7 +8,7 @@ import type { TokenFacts } from '../pkcs11/host-protocol.ts';
 import type { KeyKind } from '../pkcs11/key-kinds.ts';
 import type { DeviceRequest } from '../token-facts.ts';
 import type { PivSlot } from './piv-slots.ts';
-import { runTool, type ToolResult } from './run-tool.ts';
+import { runTool, type ToolResult, type ToolRun } from './run-tool.ts';
 
 const TOOL = 'yubico-piv-tool';
 /** Making a large RSA key takes minutes; milliseconds. */
@@ -22,13 +23,17 @@ const ALGORITHMS: Record<KeyKind, string> = {
   'RSA-4096': 'RSA4096',
 };
 
-export interface ToolGeneration {
-  readonly slot: PivSlot;
-  readonly kind: KeyKind;
-  readonly policies: Pick<DeviceRequest, 'pinPolicy' | 'touchPolicy'>;
-  /** Which YubiKey, as the library knows it. */
+/** Which YubiKey the tool is to work on. */
+export interface ToolTarget {
+  /** As the library knows it. */
   readonly token: Pick<TokenFacts, 'serial' | 'slotDescription'>;
   readonly env: NodeJS.ProcessEnv;
+}
+
+/** Where a new key goes, and how it is guarded. */
+export interface ToolPlace extends ToolTarget {
+  readonly slot: PivSlot;
+  readonly policies: Pick<DeviceRequest, 'pinPolicy' | 'touchPolicy'>;
 }
 
 /**
@@ -37,19 +42,42 @@ export interface ToolGeneration {
  * @param managementKey Hex digits.
  * @throws {SignetError} UNSUPPORTED without the tool, TOKEN_NOT_PRESENT, PIN_INCORRECT, UNAVAILABLE
  */
-export async function generateWithTool(generation: ToolGeneration, managementKey: Secret): Promise<PublicKey> {
-  const { slot, kind, policies, token, env } = generation;
-  const reader = await readerOf(token, env);
-  const { pinPolicy, touchPolicy } = policies;
+export async function generateWithTool(place: ToolPlace, kind: KeyKind, managementKey: Secret): Promise<PublicKey> {
+  return publicKeyIn(await write(['generate', '--algorithm', ALGORITHMS[kind]], place, managementKey));
+}
+
+/**
+ * Stores a key that was made elsewhere, over whatever is in the slot. It goes through the tool's standard input.
+ *
+ * @param pkcs8 DER PrivateKeyInfo (RFC 5208); neither kept nor changed.
+ * @param managementKey Hex digits.
+ * @throws {SignetError} as `generateWithTool`
+ */
+export async function importWithTool(place: ToolPlace, pkcs8: Uint8Array, managementKey: Secret): Promise<void> {
+  const pem = Buffer.from(formatPem({ type: 'PRIVATE KEY', headers: {}, bytes: pkcs8 }));
+  try {
+    await write(['import-key', '--key-format', 'PEM', '--input', '-'], place, managementKey, pem);
+  } finally {
+    pem.fill(0);
+  }
+}
+
+/** @param action With its own options. @returns What the tool printed. */
+async function write(
+  action: readonly string[],
+  { slot, policies: { pinPolicy, touchPolicy }, token, env }: ToolPlace,
+  managementKey: Secret,
+  input?: Uint8Array,
+): Promise<string> {
   const args = [
-    ...reader,
-    ...['--action', 'generate', '--slot', slot, '--algorithm', ALGORITHMS[kind]],
+    ...(await readerOf({ token, env })),
+    ...['--action', ...action, '--slot', slot],
     ...(pinPolicy === undefined ? [] : [`--pin-policy=${pinPolicy}`]),
     ...(touchPolicy === undefined ? [] : [`--touch-policy=${touchPolicy}`]),
     ...['--key', '--stdin-input'],
   ];
-  const { exitCode, stdout, stderr } = await runPivTool(args, managementKey, env);
-  if (exitCode === 0) return publicKeyIn(stdout);
+  const { exitCode, stdout, stderr } = await runPivTool({ args, secret: managementKey, more: input, env });
+  if (exitCode === 0) return stdout;
   if (/authentication/i.test(stderr)) {
     throw new SignetError('PIN_INCORRECT', `YubiKey ${token.serial} refused the management key`);
   }
@@ -66,13 +94,13 @@ export async function generateWithTool(generation: ToolGeneration, managementKey
  */
 export async function readObjectWithTool(
   id: string,
-  { token, env }: Pick<ToolGeneration, 'token' | 'env'>,
+  { token, env }: ToolTarget,
   pin: Secret | undefined,
 ): Promise<Buffer | undefined> {
-  const reader = await readerOf(token, env);
+  const reader = await readerOf({ token, env });
   const verify = pin === undefined ? [] : ['--action', 'verify-pin', '--stdin-input'];
   const args = [...reader, ...verify, '--action', 'read-object', `--id=0x${id}`, '--format', 'hex'];
-  const { exitCode, stdout, stderr } = await runPivTool(args, pin, env);
+  const { exitCode, stdout, stderr } = await runPivTool({ args, secret: pin, env });
   if (/pin (?:code )?verification failed/i.test(stderr)) {
     throw new SignetError('PIN_INCORRECT', `YubiKey ${token.serial} refused the PIN`);
   }
@@ -93,39 +121,30 @@ export async function readObjectWithTool(
  * @returns PIN tries that are left; undefined if the tool does not tell.
  * @throws {SignetError} UNSUPPORTED without the tool, TOKEN_NOT_PRESENT, UNAVAILABLE
  */
-export async function pinTriesWithTool(
-  { token, env }: Pick<ToolGeneration, 'token' | 'env'>,
-  timeoutMs: number,
-): Promise<number | undefined> {
-  const { stdout } = await statusOf(token, env, timeoutMs);
+export async function pinTriesWithTool(target: ToolTarget, timeoutMs: number): Promise<number | undefined> {
+  const { stdout } = await statusOf(target, timeoutMs);
   const tries = /^PIN tries left:\s*(\d{1,3})$/m.exec(stdout)?.[1];
   return tries === undefined ? undefined : Number(tries);
 }
 
-async function readerOf(token: ToolGeneration['token'], env: NodeJS.ProcessEnv): Promise<readonly string[]> {
-  return (await statusOf(token, env, TIMEOUT_MS)).reader;
+async function readerOf(target: ToolTarget): Promise<readonly string[]> {
+  return (await statusOf(target)).reader;
 }
 
 /** The tool goes by the name of the reader, in which another YubiKey may be by now. */
 async function statusOf(
-  { slotDescription, serial }: ToolGeneration['token'],
-  env: NodeJS.ProcessEnv,
-  timeoutMs: number,
+  { token: { slotDescription, serial }, env }: ToolTarget,
+  timeoutMs = TIMEOUT_MS,
 ): Promise<{ readonly reader: readonly string[]; readonly stdout: string }> {
   const reader = ['--reader', slotDescription];
-  const { stdout } = await runPivTool([...reader, '--action', 'status'], undefined, env, timeoutMs);
+  const { stdout } = await runPivTool({ args: [...reader, '--action', 'status'], env, timeoutMs });
   if (/^Serial Number:\s*(\d+)$/m.exec(stdout)?.[1] === serial) return { reader, stdout };
   throw new SignetError('TOKEN_NOT_PRESENT', `YubiKey ${serial} is not in its reader any more`);
 }
 
-function runPivTool(
-  args: readonly string[],
-  secret: Secret | undefined,
-  env: NodeJS.ProcessEnv,
-  timeoutMs = TIMEOUT_MS,
-): Promise<ToolResult> {
+function runPivTool(run: Omit<ToolRun, 'timeoutMs' | 'remedy'> & { readonly timeoutMs?: number }): Promise<ToolResult> {
   const remedy = 'install it; libykcs11 sets PIN and touch policies by itself since version 2.3';
-  return runTool(TOOL, { args, secret, env, timeoutMs, remedy });
+  return runTool(TOOL, { timeoutMs: TIMEOUT_MS, remedy, ...run });
 }
 
 function publicKeyIn(stdout: string): PublicKey {

@@ -17,8 +17,10 @@ export interface ToolResult {
 export interface ToolRun {
   /** Hold nothing secret: anybody on the machine can see them. */
   readonly args: readonly string[];
-  /** One line of the tool's standard input. */
+  /** The first line of the tool's standard input. */
   readonly secret?: Secret | undefined;
+  /** What follows that line; the caller zeroes it. */
+  readonly more?: Uint8Array | undefined;
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds, after which it is killed. */
   readonly timeoutMs: number;
@@ -30,7 +32,7 @@ export interface ToolRun {
  * @param tool Its name, found in PATH.
  * @throws {SignetError} UNSUPPORTED if it is not installed, UNAVAILABLE if it cannot be started
  */
-export function runTool(tool: string, { args, secret, env, timeoutMs, remedy }: ToolRun): Promise<ToolResult> {
+export function runTool(tool: string, { args, secret, more, env, timeoutMs, remedy }: ToolRun): Promise<ToolResult> {
   return new Promise((resolve, reject) => {
     const options = { env: moduleEnvironment(env), stdio: 'pipe', timeout: timeoutMs, killSignal: 'SIGKILL' } as const;
     const child = spawned(spawn(tool, args, options));
@@ -43,9 +45,9 @@ export function runTool(tool: string, { args, secret, env, timeoutMs, remedy }: 
     child.once('error', (cause: NodeJS.ErrnoException) => reject(notStarted(tool, remedy, cause)));
     child.once('close', (exitCode) => resolve({ exitCode, ...output }));
     child.stdin.on('error', () => undefined); // it ended without reading; its exit code tells
-    const line = Buffer.alloc((secret?.bytes().byteLength ?? 0) + 1, '\n');
-    line.set(secret?.bytes() ?? []);
-    child.stdin.end(line, () => line.fill(0));
+    const nothing = new Uint8Array(0);
+    const input = Buffer.concat([secret?.bytes() ?? nothing, Buffer.from('\n'), more ?? nothing]);
+    child.stdin.end(input, () => input.fill(0));
   });
 }
 

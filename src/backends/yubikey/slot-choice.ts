@@ -6,6 +6,12 @@ import type { DeviceRequest, PinPolicy, TouchPolicy } from '../token-facts.ts';
 import { knowsPolicies } from './library.ts';
 import { type PivSlot, parseKeySlot, SLOTS_BY_PREFERENCE } from './piv-slots.ts';
 
+/** How a key is guarded. */
+export interface KeyPolicies {
+  readonly pinPolicy: PinPolicy;
+  readonly touchPolicy: TouchPolicy;
+}
+
 /** CKA_YUBICO_TOUCH_POLICY and CKA_YUBICO_PIN_POLICY (ykcs11.h, since 2.3.0). */
 const CKA_YUBICO = { TOUCH_POLICY: 0xd9554201, PIN_POLICY: 0xd9554202 };
 /** YKPIV_TOUCHPOLICY_…, YKPIV_PINPOLICY_… (ykpiv.h). */
@@ -24,7 +30,7 @@ export async function chooseSlot(
     const slot = parseKeySlot(wanted);
     if (overwriteSlot || (await isFree(slot))) return slot;
     throw new SignetError('KEY_EXISTS', `slot ${slot} is not empty`, {
-      hint: 'name another one; overwriting destroys what is there for good',
+      hint: 'name another one; overwriting destroys what is there for good (--really-overwrite-slot)',
     });
   }
   if (overwriteSlot) {
@@ -43,14 +49,20 @@ export function policiesBeside(
   slot: PivSlot,
   { pinPolicy, touchPolicy }: DeviceRequest,
 ): Pick<DeviceRequest, 'pinPolicy' | 'touchPolicy'> {
-  const defaultPin: PinPolicy = slot === '9c' ? 'always' : slot === '9e' ? 'never' : 'once';
+  const own = policiesOf(slot, {});
   return {
-    ...(pinPolicy === undefined || pinPolicy === defaultPin ? {} : { pinPolicy }),
-    ...(touchPolicy === undefined || touchPolicy === 'never' ? {} : { touchPolicy }),
+    ...(pinPolicy === undefined || pinPolicy === own.pinPolicy ? {} : { pinPolicy }),
+    ...(touchPolicy === undefined || touchPolicy === own.touchPolicy ? {} : { touchPolicy }),
   };
 }
 
-/** For C_GenerateKeyPair. @returns Undefined if this version of the library cannot say it. */
+/** How a new key in the slot is guarded. */
+export function policiesOf(slot: PivSlot, { pinPolicy, touchPolicy }: DeviceRequest): KeyPolicies {
+  const ownPin: PinPolicy = slot === '9c' ? 'always' : slot === '9e' ? 'never' : 'once';
+  return { pinPolicy: pinPolicy ?? ownPin, touchPolicy: touchPolicy ?? 'never' };
+}
+
+/** For C_GenerateKeyPair and C_CreateObject. @returns Undefined if this version of the library cannot say it. */
 export function policyAttributes(
   { pinPolicy, touchPolicy }: Pick<DeviceRequest, 'pinPolicy' | 'touchPolicy'>,
   library: FirmwareVersion | undefined,

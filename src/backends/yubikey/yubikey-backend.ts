@@ -5,11 +5,14 @@
 import pLimit from 'p-limit';
 import type { AttestationAuthorities } from '../../crypto/attestation-authorities.ts';
 import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
-import type { PublicKey } from '../../crypto/public-key.ts';
+import { decodePkcs8 } from '../../crypto/private-key-info.ts';
+import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
+import type { Secret } from '../../crypto/secret.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
 import { SignetError } from '../../errors.ts';
 import type {
   BackendHealth,
+  ImportRequest,
   KeyAttester,
   KeyBackend,
   KeyCertifier,
@@ -26,6 +29,7 @@ import type {
 import { throwIfCancelled } from '../cancellation.ts';
 import type { KeyPlace, TokenHooks } from '../pkcs11/hooks.ts';
 import { kindOf } from '../pkcs11/key-kinds.ts';
+import { checkTakes } from '../pkcs11/key-writer.ts';
 import type { Owner } from '../pkcs11/label.ts';
 import { Pkcs11Backend, type Pkcs11Options } from '../pkcs11/pkcs11-backend.ts';
 import { type BoundContext, boundTo } from '../pkcs11/same-token.ts';
@@ -35,16 +39,17 @@ import { KeyDescriptions } from './key-description.ts';
 import { KeyRecords } from './key-records.ts';
 import { type ManagementKeyOptions, obtainManagementKey } from './management-key.ts';
 import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
-import { generateWithTool } from './piv-tool.ts';
+import { generateWithTool, importWithTool, type ToolPlace } from './piv-tool.ts';
 import { Presence } from './presence.ts';
 import { RememberedAnswers } from './remembered-answers.ts';
 import { RetryCounterReader } from './retry-counters.ts';
 import { buildOwnerCertificate, ownerUri } from './slot-certificate.ts';
-import { chooseSlot, policiesBeside, policyAttributes } from './slot-choice.ts';
+import { chooseSlot, policiesBeside, policiesOf, policyAttributes } from './slot-choice.ts';
 import { nameOfYubikey } from './uri.ts';
 import { listenToUsb } from './usb-events.ts';
 import { vacateSlot } from './vacancy.ts';
 import { parseYubicoVersion } from './versions.ts';
+import { withOwner } from './with-interaction.ts';
 import { YubikeyAttester } from './yubikey-attester.ts';
 import { YubikeyTokenManager } from './yubikey-token-manager.ts';
 
@@ -83,13 +88,8 @@ export class YubikeyBackend implements KeyBackend {
 
   readonly generator: KeyGenerator;
   readonly importer: KeyImporter = {
-    import: (pkcs8, owner, context) =>
-      this.#changing(context, async (operation) => {
-        ownerUri(owner); // what cannot be kept is not begun
-        if (this.#mustBeAttested(owner)) throw this.#notAttested(owner, 'a key that was made elsewhere is not');
-        const { keyId } = await required(this.#base.importer).import(pkcs8, owner, operation);
-        return await this.#finish(keyId, owner, operation);
-      }),
+    import: (pkcs8, request, context) =>
+      this.#changing(context, (operation) => this.#import(pkcs8, request, operation)),
   };
 
   readonly remover: KeyRemover = {
@@ -166,6 +166,7 @@ export class YubikeyBackend implements KeyBackend {
       get algorithms() {
         return base.generator.algorithms;
       },
+      makes: (kind) => base.generator.makes?.(kind) ?? true,
       generate: (request, context) => this.#changing(context, (operation) => this.#generate(request, operation)),
     };
   }
@@ -189,7 +190,7 @@ export class YubikeyBackend implements KeyBackend {
       place: (request, token) => placeOf(request, token, (slot) => descriptions.isFree(token, slot)),
       retryCounters: (token) =>
         counters.read({ token: token.facts, env: options.env, isLoggedIn: () => token.state.loggedIn }),
-      importPlace: async (token) => ckaIdOfSlot(await chooseSlot({}, (slot) => descriptions.isFree(token, slot))),
+      importPlace: (request, token) => placeOf(request, token, (slot) => descriptions.isFree(token, slot)),
     };
     const uri = { ...named, modulePath };
     const name = nameOfYubikey(named);
@@ -270,9 +271,32 @@ export class YubikeyBackend implements KeyBackend {
     await this.#base.refresh();
     // The PIN comes first: without it the key would be made and could not sign its own certificate.
     (await this.#base.login.login(context))?.dispose();
-    const keyId =
-      (await this.#generateWithTool(request, context)) ?? (await this.#generateWithLibrary(request, context));
+    const made = await this.#withTool(request, context, (place, key) => generateWithTool(place, kindOf(request), key));
+    const keyId = made === undefined ? await this.#generateWithLibrary(request, context) : keyIdOf(made.result);
     return await this.#finish(keyId, { role, gun }, context);
+  }
+
+  async #import(pkcs8: Uint8Array, request: ImportRequest, context: BoundContext) {
+    const { role, gun, device = {} } = request;
+    const owner = { role, gun };
+    ownerUri(owner); // what cannot be kept is not begun
+    if (this.#mustBeAttested(owner)) throw this.#notAttested(owner, 'a key that was made elsewhere is not');
+    const publicKey = publicKeyOf(decodePkcs8(pkcs8));
+    const keyId = keyIdOf(publicKey);
+    const attached = await this.#base.connection.attach(context.token);
+    checkTakes(publicKey, attached, this.location);
+    if ((await this.#base.find(keyId)) !== undefined) {
+      throw new SignetError('KEY_EXISTS', `key ${keyId} exists on ${this.location}`);
+    }
+    const slot = await chooseSlot(device, (candidate) => this.#descriptions.isFree(attached, candidate));
+    // As for a key that is made.
+    (await this.#base.login.login(context))?.dispose();
+    this.#descriptions.noteImport(keyId, policiesOf(slot, device));
+    const store = (place: ToolPlace, key: Secret) => importWithTool(place, pkcs8, key);
+    if ((await this.#withTool(request, context, store)) === undefined) {
+      await required(this.#base.importer).import(pkcs8, request, context);
+    }
+    return await this.#finish(keyId, owner, context);
   }
 
   async #generateWithLibrary(request: KeyRequest, context: SignContext): Promise<KeyId> {
@@ -281,9 +305,12 @@ export class YubikeyBackend implements KeyBackend {
   }
 
   /** @returns Undefined if the library can do it by itself. */
-  async #generateWithTool(request: KeyRequest, context: BoundContext): Promise<KeyId | undefined> {
+  async #withTool<T>(
+    { device = {} }: Pick<KeyRequest, 'device'>,
+    context: BoundContext,
+    write: (place: ToolPlace, managementKey: Secret) => Promise<T>,
+  ): Promise<{ readonly result: T } | undefined> {
     const { connection, login } = this.#base;
-    const { device = {} } = request;
     const attached = await connection.attach(context.token);
     const slot = await chooseSlot(device, (candidate) => this.#descriptions.isFree(attached, candidate));
     const policies = policiesBeside(slot, device);
@@ -291,9 +318,7 @@ export class YubikeyBackend implements KeyBackend {
     using key = await obtainManagementKey(context, { connection, login }, this.#managementKey);
     // What the library knows of the slot is not true any more afterwards.
     await connection.release();
-    const { facts: token } = attached;
-    const generation = { slot, kind: kindOf(request), policies, token, env: this.#env };
-    return keyIdOf(await generateWithTool(generation, key));
+    return { result: await write({ slot, policies, token: attached.facts, env: this.#env }, key) };
   }
 
   /** Gives a new key the certificate that keeps its owner. A key that cannot have one is taken away again. */
@@ -329,7 +354,7 @@ export class YubikeyBackend implements KeyBackend {
 
   async #certify(keyId: KeyId, owner: Owner, context: SignContext) {
     const publicKey = await this.#base.publicKey(keyId);
-    const sign = (input: SignInput) => this.sign(keyId, input, context);
+    const sign = (input: SignInput) => this.sign(keyId, input, withOwner(context, owner));
     const { der } = await buildOwnerCertificate(owner, publicKey, this.#now(), sign);
     await required(this.#base.certifier).putCertificate(keyId, der, context);
     await this.#base.refresh();
@@ -353,7 +378,7 @@ function managementKeyOptions({ managementKeyFile: file, env = {} }: YubikeyOpti
 }
 
 async function placeOf(
-  { device = {} }: KeyRequest,
+  { device = {} }: Pick<KeyRequest, 'device'>,
   token: AttachedToken,
   isFree: (slot: PivSlot) => Promise<boolean>,
 ): Promise<KeyPlace> {

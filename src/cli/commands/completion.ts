@@ -9,14 +9,27 @@ import { printData } from '../output.ts';
  */
 const SCRIPTS: Readonly<Record<string, string>> = {
   bash: `_signet() {
-  local -a found
-  mapfile -t found < <("\${COMP_WORDS[0]}" complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+  # bash takes a word apart at ":" and "=", which collections and URIs of tokens have
+  local -a words=() found
+  local part cut quoted
+  for part in "\${COMP_WORDS[@]:1:COMP_CWORD}"; do
+    if (( \${#words[@]} )) && [[ "$part" == [:=]* || "\${words[-1]}" == *[:=] ]]; then
+      words[-1]+="$part"
+    else
+      words+=("$part")
+    fi
+  done
+  local word="\${words[-1]}"
+  cut="\${word%"\${word##*[:=]}"}"
+  mapfile -t found < <("\${COMP_WORDS[0]}" complete -- "\${words[@]}" 2>/dev/null)
   COMPREPLY=()
-  local word="\${COMP_WORDS[COMP_CWORD]}"
   case "\${found[0]}" in
     :file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
     :directory) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$word") ;;
-    *) COMPREPLY=("\${found[@]%%$'\\t'*}") ;;
+    *) for part in "\${found[@]%%$'\\t'*}"; do
+         printf -v quoted '%q' "\${part#"$cut"}"
+         COMPREPLY+=("$quoted")
+       done ;;
   esac
 }
 complete -F _signet signet

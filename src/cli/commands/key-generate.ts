@@ -44,6 +44,7 @@ export function placeOptions(invocation: Invocation) {
   return {
     backend: invocation.text('backend') ?? '',
     serial: invocation.text('serial') ?? '',
+    token: invocation.text('token') ?? '',
     slot: invocation.text('slot') ?? '',
     overwrite_slot: invocation.flag('really-overwrite-slot'),
     pin_policy: invocation.text('pin-policy') ?? '',

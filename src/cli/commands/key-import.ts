@@ -7,6 +7,7 @@ import { inFile, readInput } from '../files.ts';
 import type { Invocation } from '../invocation.ts';
 import { keyToJson, ownerText, ROLES_WITH_GUN } from '../key-text.ts';
 import { printable, printData, printJson, printNote } from '../output.ts';
+import type { AgentSession } from '../session.ts';
 import { placeOptions } from './key-generate.ts';
 
 /** A bundle of ten thousand keys; anything longer is another file. */
@@ -28,6 +29,11 @@ export async function keyImport(invocation: Invocation): Promise<undefined> {
   using opened = new OpenedKeys();
   // All files are read before the first key is stored: one that cannot be read stops the import before it begins.
   for (const file of invocation.args) await opened.read(file, invocation);
+  if (opened.keys.length > 1 && invocation.text('slot') !== undefined) {
+    throw new SignetError('INVALID_ARGUMENT', `${opened.keys.length} keys cannot go to one slot`, {
+      hint: 'import them one by one, each with its --slot',
+    });
+  }
   try {
     for (const { entry, passphrase } of opened.keys) {
       const key = await store(entry, passphrase, invocation);
@@ -61,10 +67,23 @@ async function store(
       agent.importKey({ pkcs8, role, gun, ...placeOptions(invocation) }, call),
     );
   } catch (error) {
-    if (error instanceof SignetError && error.code === 'KEY_EXISTS') return undefined;
+    if (error instanceof SignetError && error.code === 'KEY_EXISTS' && (await isThere(entry, session)))
+      return undefined;
     throw error;
   } finally {
     pkcs8.fill(0);
+  }
+}
+
+/** What exists may be another key, in the slot that was named. */
+async function isThere({ key }: ImportedKey, session: AgentSession): Promise<boolean> {
+  const agent = await session.agent();
+  try {
+    await agent.findKey(key.keyId, session.call);
+    return true;
+  } catch (error) {
+    if (error instanceof SignetError && error.code === 'KEY_NOT_FOUND') return false;
+    throw error;
   }
 }
 

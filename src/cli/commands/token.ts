@@ -32,8 +32,8 @@ export async function tokenList({ world: { session }, json }: Invocation): Promi
       ].map(printable),
     ),
   );
-  for (const { token, warnings } of tokens) {
-    for (const warning of warnings) printNote(`${token?.serial ?? ''}: ${warning}`);
+  for (const { location, warnings } of tokens) {
+    for (const warning of warnings) printNote(`${location}: ${warning}`);
   }
 }
 
@@ -76,36 +76,36 @@ export async function tokenChangePin(invocation: Invocation): Promise<undefined>
     throw new SignetError('INVALID_ARGUMENT', 'either --puk or --so-pin, not both');
   }
   const secret = invocation.flag('puk') ? 'puk' : invocation.flag('so-pin') ? 'so-pin' : 'pin';
-  const serial = invocation.argument(0);
-  await invocation.world.session.asking((agent, call) => agent.changePin({ serial, secret }, call));
+  const token = invocation.argument(0);
+  await invocation.world.session.asking((agent, call) => agent.changePin({ token, secret }, call));
   done(
     invocation,
-    serial,
+    token,
     secret === 'pin' ? 'The PIN was changed.' : `The ${secret === 'puk' ? 'PUK' : 'SO PIN'} was changed.`,
   );
 }
 
 export async function tokenUnblock(invocation: Invocation): Promise<undefined> {
-  const serial = invocation.argument(0);
-  await invocation.world.session.asking((agent, call) => agent.unblockPin(serial, call));
-  done(invocation, serial, 'The token has a new PIN.');
+  const token = invocation.argument(0);
+  await invocation.world.session.asking((agent, call) => agent.unblockPin({ token }, call));
+  done(invocation, token, 'The token has a new PIN.');
 }
 
 export async function tokenInit(invocation: Invocation): Promise<undefined> {
   const { session } = invocation.world;
-  const serial = invocation.argument(0);
+  const token = invocation.argument(0);
   const label = invocation.text('label');
   if (label === undefined) throw new SignetError('INVALID_ARGUMENT', 'the token needs a name', { hint: 'add --label' });
   if (!invocation.flag('really-erase-all-keys')) {
-    const question = `Every key on the token ${printable(serial)} will be erased. They cannot be recovered.`;
+    const question = `Every key on the token ${printable(token)} will be erased. They cannot be recovered.`;
     await (await session.person()).confirm(question, 'erase', '--really-erase-all-keys');
   }
-  await session.asking((agent, call) => agent.initialiseToken({ serial, label }, call));
-  done(invocation, serial, `The token is empty, and its name is ${printable(label)}.`);
+  await session.asking((agent, call) => agent.initialiseToken({ token, label }, call));
+  done(invocation, token, `The token is empty, and its name is ${printable(label)}.`);
 }
 
-function done({ json }: Invocation, serial: string, sentence: string): void {
-  if (json) printJson({ serial });
+function done({ json }: Invocation, token: string, sentence: string): void {
+  if (json) printJson({ token });
   else printData(sentence);
 }
 

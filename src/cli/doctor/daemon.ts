@@ -46,7 +46,7 @@ async function checkStatus(agent: AgentClient): Promise<readonly Finding[]> {
 async function checkTokens(agent: AgentClient): Promise<readonly Finding[]> {
   const { tokens } = await agent.listTokens({ timeoutMs: TIMEOUT_MS });
   if (tokens.length === 0) return [ofTokens.note('no tokens are configured')];
-  return [...tokens.flatMap(checkToken), ...(await checkTokenKeys(agent))];
+  return [...tokens.flatMap((status) => checkToken(status, nameOf(status, tokens))), ...(await checkTokenKeys(agent))];
 }
 
 /** Where on its device a key is, and how it is guarded. */
@@ -68,7 +68,14 @@ async function checkTokenKeys(agent: AgentClient): Promise<readonly Finding[]> {
   return result;
 }
 
-function checkToken(status: TokenStatusMessage): readonly Finding[] {
+/** As commands take it. */
+function nameOf({ token, location }: TokenStatusMessage, tokens: readonly TokenStatusMessage[]): string {
+  const serial = token?.serial ?? '';
+  const isUnique = serial !== '' && tokens.filter((other) => other.token?.serial === serial).length === 1;
+  return isUnique ? serial : `"${location}"`;
+}
+
+function checkToken(status: TokenStatusMessage, nameForCommands: string): readonly Finding[] {
   const serial = status.token?.serial ?? '';
   const facts = [
     ...(serial === '' ? [] : [`serial ${serial}`]),
@@ -76,9 +83,12 @@ function checkToken(status: TokenStatusMessage): readonly Finding[] {
   ];
   const label = status.token?.label || status.model || 'the token';
   const name = facts.length === 0 ? label : `${label} (${facts.join(', ')})`;
-  const unblock = `signet token unblock ${serial}`.trim();
+  const unblock = `signet token unblock ${nameForCommands}`;
   const result: Finding[] = status.warnings.map((warning) =>
-    ofTokens.warning(`${name}: ${warning}`, 'read docs/tokens.md'),
+    ofTokens.warning(
+      `${name}: ${warning}`,
+      `read docs/${status.token?.backend === 'yubikey' ? 'yubikey' : 'tokens'}.md`,
+    ),
   );
   if (status.problem !== '')
     result.push(ofTokens.problem(`${status.location}: ${status.problem}`, 'signet daemon logs'));

@@ -19,6 +19,8 @@ export interface SecretQuestion {
   readonly prompt: string;
   /** Why it is asked again. */
   readonly error?: string | undefined;
+  /** Why a person has to be asked at all. */
+  readonly reason?: string | undefined;
   /** What is asked for, as errors name it: `the passphrase of root key with ID 14b1bcd`. */
   readonly what: string;
   /** What else would give it, as imperative sentences. */
@@ -53,12 +55,13 @@ export class Asker implements Disposable {
    */
   async secret(question: SecretQuestion): Promise<Secret | undefined> {
     const { program, env, mayAsk } = this.#options;
-    const { prompt, error, what } = question;
+    const { prompt, error, reason, what } = question;
+    const before = [reason, error].filter((text) => text !== undefined);
     this.endProgress();
     const terminal = mayAsk ? this.#terminalOrNone() : undefined;
     if (terminal !== undefined) {
-      const reason = error === undefined ? '' : `${error}\n`;
-      const answer = await terminal.readSecret(`${reason}[${program}] ${prompt}`, this.#signal);
+      const lines = [...before, `[${program}] ${prompt}`];
+      const answer = await terminal.readSecret(lines.join('\n'), this.#signal);
       if (answer === undefined) this.refusal = new SignetError('CANCELLED', `nothing was typed for ${what}`);
       return answer;
     }
@@ -69,7 +72,12 @@ export class Asker implements Disposable {
       return undefined;
     }
     const description = `${program} asks: ${prompt.replace(/: $/, '')}`;
-    const answer = await askPinentry(pinentry, { description, prompt: 'Secret:', error }, env, this.#signal);
+    const answer = await askPinentry(
+      pinentry,
+      { description, prompt: 'Secret:', error: before.join('\n') || undefined },
+      env,
+      this.#signal,
+    );
     if (answer === undefined) this.refusal = new SignetError('CANCELLED', `the window for ${what} was closed`);
     return answer;
   }
@@ -145,9 +153,10 @@ export class Asker implements Disposable {
   }
 }
 
-function nobody({ what, remedies }: SecretQuestion): SignetError {
+function nobody({ what, remedies, reason }: SecretQuestion): SignetError {
   const code = / PIN\b| PUK\b| management key\b/.test(what) ? 'PIN_REQUIRED' : 'PASSPHRASE_REQUIRED';
   const all = [...remedies, 'run it on a terminal'];
-  const hint = all.length === 1 ? all.join('') : `${all.slice(0, -1).join(', ')}, or ${all.at(-1) ?? ''}`;
+  const ways = all.length === 1 ? all.join('') : `${all.slice(0, -1).join(', ')}, or ${all.at(-1) ?? ''}`;
+  const hint = reason === undefined ? ways : `${reason}; or ${ways}`;
   return new SignetError(code, `${what} is needed and nobody can be asked for it`, { hint });
 }

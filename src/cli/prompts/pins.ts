@@ -7,6 +7,7 @@
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { QuestionMessage, TokenMessage } from '../../rpc/messages.ts';
+import { printable } from '../output.ts';
 import type { Asker } from './asker.ts';
 import type { SecretSources } from './sources.ts';
 import * as words from './wording.ts';
@@ -40,17 +41,19 @@ export class PinAnswers {
     const found = question.kind === 'pin' ? await this.#sources.pin() : undefined;
     if (found === undefined) {
       const remedies = question.kind === 'pin' ? ['use --pin-file or --pin-fd'] : [];
-      return await this.#asker.secret({ prompt, what, remedies });
+      const reason = printable(question.reason) || undefined;
+      return await this.#asker.secret({ prompt, what, remedies, reason });
     }
-    const serial = question.token?.serial ?? '';
+    // Serial numbers are not always unique.
+    const token = JSON.stringify(question.token);
     if (question.tries_left === 1) {
       this.#asker.refusal = new SignetError('PIN_REQUIRED', `${what} has one try left, which is not spent unattended`, {
         hint: 'type the PIN on a terminal, or unblock it: signet token unblock',
       });
-    } else if (wasWrong(this.#given.get(serial), question)) {
+    } else if (wasWrong(this.#given.get(token), question)) {
       this.#asker.refusal = new SignetError('PIN_INCORRECT', `the PIN from ${found.origin} is not ${what}`);
     } else {
-      this.#given.set(serial, question.tries_left);
+      this.#given.set(token, question.tries_left);
       return found.secret;
     }
     found.secret.dispose();

@@ -19,6 +19,14 @@ export const MESSAGE: OptionSpec = {
   help: 'the message (default: stdin)',
 };
 
+/** What people may call a token. */
+export const TOKEN_NAMES = 'its serial number, its label, or its URI as signet token list shows it';
+
+/** A token, where a command is about one. */
+export const TOKEN: ArgumentSpec = { name: 'TOKEN', completes: 'token' };
+/** Of commands with that argument. */
+export const TOKEN_DETAILS = `TOKEN is ${TOKEN_NAMES}. Quote a URI with ";".`;
+
 /** Where a new key goes. */
 export const PLACE: Readonly<Record<string, OptionSpec>> = {
   backend: {
@@ -27,6 +35,7 @@ export const PLACE: Readonly<Record<string, OptionSpec>> = {
     help: "the key's home, instead of the one that `placement` in the daemon's configuration gives",
   },
   serial: { value: 'SERIAL', completes: 'serial', help: 'the token, where there are several' },
+  token: { value: 'TOKEN', completes: 'token', help: `the token by any name: ${TOKEN_NAMES}` },
   slot: { value: 'SLOT', help: 'PIV slot: 9a, 9c, 9d, 9e or 82 to 95 (default: a free one)' },
   'really-overwrite-slot': { help: 'replace the key that is in the slot; it cannot be recovered' },
   'pin-policy': {

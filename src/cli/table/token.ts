@@ -1,7 +1,8 @@
 /** `signet token …` */
 import type { ArgumentSpec, CommandSpec } from '../command.ts';
+import { TOKEN, TOKEN_DETAILS } from './shared.ts';
 
-const SERIAL: ArgumentSpec = { name: 'SERIAL', optional: true, completes: 'serial' };
+const OPTIONAL_TOKEN: ArgumentSpec = { ...TOKEN, optional: true };
 
 export const TOKEN_COMMANDS: readonly CommandSpec[] = [
   {
@@ -15,9 +16,13 @@ export const TOKEN_COMMANDS: readonly CommandSpec[] = [
   {
     name: 'token change-pin',
     summary: 'change the PIN of a token',
-    arguments: [SERIAL],
+    details: [TOKEN_DETAILS],
+    arguments: [OPTIONAL_TOKEN],
     options: { puk: { help: 'change the PUK instead' }, 'so-pin': { help: 'change the SO PIN instead' } },
-    examples: [{ purpose: 'Choose another PIN', command: 'signet token change-pin' }],
+    examples: [
+      { purpose: 'Choose another PIN', command: 'signet token change-pin' },
+      { purpose: 'Name one of several tokens', command: 'signet token change-pin pkcs11:token=ci' },
+    ],
     json: true,
     asks: true,
     load: async () => (await import('../commands/token.ts')).tokenChangePin,
@@ -25,7 +30,8 @@ export const TOKEN_COMMANDS: readonly CommandSpec[] = [
   {
     name: 'token unblock',
     summary: 'set a new PIN with the PUK or the SO PIN, after too many wrong ones',
-    arguments: [SERIAL],
+    details: [TOKEN_DETAILS],
+    arguments: [OPTIONAL_TOKEN],
     examples: [{ purpose: 'Unblock the only token', command: 'signet token unblock' }],
     json: true,
     asks: true,
@@ -34,7 +40,8 @@ export const TOKEN_COMMANDS: readonly CommandSpec[] = [
   {
     name: 'token init',
     summary: 'erase a token and give it a name and new PINs',
-    arguments: [{ name: 'SERIAL', completes: 'serial' }],
+    details: [TOKEN_DETAILS],
+    arguments: [TOKEN],
     options: {
       label: { value: 'NAME', help: 'the name of the token' },
       'really-erase-all-keys': { help: 'do not ask' },

@@ -1,8 +1,9 @@
 /** Passphrases for a time, and for longer. */
 import type { CommandSpec } from '../command.ts';
-import { KEY_ID } from './shared.ts';
+import { KEY_ID, TOKEN_NAMES } from './shared.ts';
 
 const TOKEN: NonNullable<CommandSpec['options']> = {
+  token: { value: 'TOKEN', completes: 'token', help: `the PIN of this token, instead of a key: ${TOKEN_NAMES}` },
   serial: { value: 'SERIAL', completes: 'serial', help: 'the PIN of this token, instead of a key' },
   label: { value: 'LABEL', help: 'the label of that token, where several have one serial number, or it is gone' },
 };
@@ -11,6 +12,7 @@ export const UNLOCK_COMMANDS: readonly CommandSpec[] = [
   {
     name: 'unlock',
     summary: 'open keys, so that the daemon signs with them without a passphrase for a time',
+    details: ['A key on a token is opened with the PIN; the token then stays open until it is locked or taken out.'],
     arguments: [{ ...KEY_ID, optional: true, many: true }],
     options: {
       all: { help: 'every key that needs a passphrase' },

@@ -176,7 +176,7 @@ function parse<Uri>(settings: Settings, key: string, text: string, parser: (text
     return parser(text);
   } catch (error) {
     if (!(error instanceof SignetError)) throw error;
-    throw settings.fail(key, error.message, error.hint ?? 'write it as RFC 7512 says');
+    throw settings.fail(key, error.message, error.hint ?? `${FORM}, or yubikey:serial=12345678`);
   }
 }
 

@@ -1,6 +1,6 @@
 /** Between the agent's messages and our own types. What clients send is checked here. */
 import type { KeyRequest } from '../../backends/backend.ts';
-import type { DeviceRequest, KeyDevice, PinPolicy, TouchPolicy } from '../../backends/token-facts.ts';
+import { type DeviceRequest, type KeyDevice, PIN_POLICIES, TOUCH_POLICIES } from '../../backends/token-facts.ts';
 import { DIGEST_BYTES, type SignatureHash } from '../../crypto/algorithms.ts';
 import { Secret } from '../../crypto/secret.ts';
 import type { SignInput } from '../../crypto/sign-input.ts';
@@ -8,11 +8,10 @@ import { SignetError } from '../../errors.ts';
 import type { LocatedKey } from '../../keyring/keyring.ts';
 import type { Target } from '../../keyring/target.ts';
 import type { AgentKey, DeviceMessage, GenerateKeyRequest, PlaceMessage, SignRequest } from '../../rpc/messages.ts';
+import { tokenNameOf } from './token-name.ts';
 
 const CURVES = ['P-256', 'P-384'] as const;
 const MODULUS_BITS = [2048, 3072, 4096] as const;
-const PIN_POLICIES: readonly PinPolicy[] = ['always', 'once', 'never'];
-const TOUCH_POLICIES: readonly TouchPolicy[] = ['always', 'cached', 'never'];
 /** PIV key references of keys: NIST SP 800-73-4 part 1, table 4b. */
 const PIV_SLOT = /^(?:9[acde]|8[2-9a-f]|9[0-5])$/;
 
@@ -59,6 +58,7 @@ export function targetOf(request: PlaceMessage & Pick<GenerateKeyRequest, 'requi
   return {
     backend: request.backend || undefined,
     serial: request.serial || undefined,
+    token: tokenNameOf(request.token),
     requireHardware: request.require_hardware ?? false,
   };
 }

@@ -55,9 +55,9 @@ function subjectOf(keyring: Keyring, request: ForgetRequest): Promise<Subject> {
 /** Also of a key that is gone, and of a token that is if its label is given. */
 async function forgottenName(keyring: Keyring, request: ForgetRequest): Promise<SecretName> {
   if (isForKey(request)) return `passphrase:${parseKeyId(request.key_id)}`;
-  const { serial, label } = request;
-  if (label) return pinName({ serial, label });
-  const { token } = await tokenOf(keyring, serial);
+  const { serial, label, token: name } = request;
+  if (serial !== '' && label && !name) return pinName({ serial, label });
+  const { token } = await tokenOf(keyring, request, label || undefined);
   return pinName((await token.status()).identity);
 }
 
@@ -66,7 +66,7 @@ async function keySubject(keyring: Keyring, keyId: KeyId): Promise<Subject> {
   const { unlocker } = backend;
   if (backend.passphrases === undefined || unlocker === undefined) {
     throw new SignetError('UNSUPPORTED', `keys in ${backend.location} have no passphrase of their own`, {
-      hint: backend.token === undefined ? 'their passphrases are configured' : 'name the token by its serial number',
+      hint: backend.token === undefined ? 'their passphrases are configured' : 'name the token instead',
     });
   }
   if (!info.needs.passphrase) throw new SignetError('INVALID_ARGUMENT', `key ${keyId} has no passphrase`);
@@ -77,8 +77,8 @@ async function keySubject(keyring: Keyring, keyId: KeyId): Promise<Subject> {
   };
 }
 
-async function tokenSubject(keyring: Keyring, { serial, label }: ForgetRequest): Promise<Subject> {
-  const { backend, token } = await tokenOf(keyring, serial, label || undefined);
+async function tokenSubject(keyring: Keyring, request: ForgetRequest): Promise<Subject> {
+  const { backend, token } = await tokenOf(keyring, request, request.label || undefined);
   const { identity, pinTriesLeft: triesLeft } = await token.status();
   const question = { token: identity, secret: 'pin', isNew: false, triesLeft, key: undefined } as const;
   return {
@@ -99,11 +99,12 @@ async function anyKeyOf(backend: KeyBackend): Promise<KeyId> {
 }
 
 /** @throws {SignetError} INVALID_ARGUMENT unless the request names either a key or a token */
-function isForKey({ key_id: keyId, serial }: ForgetRequest): boolean {
-  if ((keyId === '') !== (serial === '')) return keyId !== '';
+function isForKey({ key_id: keyId, serial, token = '' }: ForgetRequest): boolean {
+  if ((keyId === '') !== (serial === '' && token === '')) return keyId !== '';
   throw new SignetError('INVALID_ARGUMENT', 'the request names neither a key nor a token, or both');
 }
 
-function idsOf({ key_id: keyId, serial, label }: ForgetRequest) {
-  return keyId === '' ? { serial, ...(label && { label }) } : { keyId };
+function idsOf({ key_id: keyId, serial, label, token }: ForgetRequest) {
+  if (keyId !== '') return { keyId };
+  return { ...(serial && { serial }), ...(label && { label }), ...(token && { token }) };
 }

@@ -2,18 +2,19 @@
 import type { KeyBackend, TokenManager } from '../../backends/backend.ts';
 import { SignetError } from '../../errors.ts';
 import type { Keyring } from '../../keyring/keyring.ts';
-import { isToken, withSerial } from '../../keyring/target.ts';
+import { chooseToken, isToken, locations } from '../../keyring/target.ts';
 import type {
   ChangePinRequest,
   InitialiseTokenRequest,
   ListTokensResponse,
-  SerialRequest,
+  TokenRequest,
   TokenStatusMessage,
 } from '../../rpc/messages.ts';
 import type { Logger } from '../log.ts';
 import { toSignetError } from '../status.ts';
 import type { AgentCalls } from './agent-calls.ts';
 import { oneOf } from './agent-messages.ts';
+import { tokenNameOf } from './token-name.ts';
 
 const PIN_SECRETS = ['pin', 'puk', 'so-pin'] as const;
 /** CK_TOKEN_INFO.label, PKCS#11 §3.2. */
@@ -27,21 +28,23 @@ export function tokenMethods(calls: AgentCalls, log: Logger) {
     }),
     ChangePin: calls.unary('ChangePin', async (request: ChangePinRequest, context, { keyring }) => {
       const secret = oneOf(PIN_SECRETS, request.secret, 'secret') ?? 'pin';
-      const { backend, token } = await tokenOf(keyring, request.serial);
+      const { backend, token } = await tokenOf(keyring, request);
       await token.changePin(secret, context);
       log.info({ caller: context.caller, token: backend.location, secret }, 'PIN changed');
       return {};
     }),
-    UnblockPin: calls.unary('UnblockPin', async ({ serial }: SerialRequest, context, { keyring }) => {
-      const { backend, token } = await tokenOf(keyring, serial);
+    UnblockPin: calls.unary('UnblockPin', async (request: TokenRequest, context, { keyring }) => {
+      const { backend, token } = await tokenOf(keyring, request);
       await token.unblockPin(context);
       log.info({ caller: context.caller, token: backend.location }, 'PIN unblocked');
       return {};
     }),
     InitialiseToken: calls.unary('InitialiseToken', async (request: InitialiseTokenRequest, context, { keyring }) => {
-      const { backend, token } = await tokenOf(keyring, request.serial);
+      const { backend, token } = await tokenOf(keyring, request);
       if (token.initialise === undefined) {
-        throw new SignetError('UNSUPPORTED', `${backend.location} cannot be initialised`);
+        throw new SignetError('UNSUPPORTED', `${backend.location} cannot be initialised`, {
+          hint: 'the PIV application of a YubiKey is erased by: ykman piv reset',
+        });
       }
       checkLabel(request.label);
       await token.initialise(request.label, context);
@@ -52,22 +55,25 @@ export function tokenMethods(calls: AgentCalls, log: Logger) {
 }
 
 /**
- * @param serial '' where only one token is configured.
- * @param label As `withSerial` takes it.
- * @throws {SignetError} TOKEN_NOT_PRESENT, INVALID_ARGUMENT if several tokens are configured and none is named
+ * @param request Nothing in it: the only token.
+ * @param label Of the token, where others may have the same serial number.
+ * @throws {SignetError} TOKEN_NOT_PRESENT, INVALID_ARGUMENT if several tokens are meant, or configured and none is named
  */
 export async function tokenOf(
   keyring: Keyring,
-  serial: string,
+  request: TokenRequest,
   label?: string,
 ): Promise<{ readonly backend: KeyBackend; readonly token: TokenManager }> {
   const tokens = keyring.backends.filter(isToken);
-  if (serial === '' && tokens.length > 1) {
+  const serial = request.serial || undefined;
+  const name = tokenNameOf(request.token);
+  const isNamed = serial !== undefined || name !== undefined;
+  if (!isNamed && tokens.length > 1) {
     throw new SignetError('INVALID_ARGUMENT', `${tokens.length} tokens are configured`, {
-      hint: 'say which one by its serial number',
+      hint: `say which one: ${locations(tokens)}`,
     });
   }
-  const backend = serial === '' ? tokens[0] : await withSerial(tokens, serial, label);
+  const backend = isNamed ? await chooseToken(tokens, { serial, label, name }) : tokens[0];
   if (backend?.token !== undefined) return { backend, token: backend.token };
   throw new SignetError('TOKEN_NOT_PRESENT', 'no token is configured', { hint: 'add one to "tokens"' });
 }

@@ -34,12 +34,31 @@ const question = (more: Partial<QuestionMessage> = {}): QuestionMessage => ({
   token: TOKEN,
   attempt: 0,
   tries_left: 3,
+  reason: '',
   ...more,
 });
 async function answer(more: Partial<QuestionMessage> = {}): Promise<string | undefined> {
   using secret = await person.answer(question(more), signal);
   return secret === undefined ? undefined : Buffer.from(secret.bytes()).toString();
 }
+
+describe('a PIN that nobody gives', () => {
+  it('is told with why the configured one is not used', async () => {
+    const alone = new Person({
+      sources: new SecretSources({}, {}),
+      program: 'signet key sign',
+      mayAsk: false,
+      env: {},
+      signal,
+    });
+    expect(await alone.answer(question({ reason: 'the PIN of pin-source /pin was refused' }), signal)).toBeUndefined();
+    expect(alone.refusal).toMatchObject({
+      code: 'PIN_REQUIRED',
+      message: 'the PIN of ci (serial 1234) is needed and nobody can be asked for it',
+      hint: 'the PIN of pin-source /pin was refused; or use --pin-file or --pin-fd, or run it on a terminal',
+    });
+  });
+});
 
 describe('the PIN from a file', () => {
   it('is given once where the token counts one try less afterwards', async () => {
@@ -54,6 +73,11 @@ describe('the PIN from a file', () => {
   it('is given once in a call where the token does not count', async () => {
     expect(await answer({ tries_left: -1 })).toBe('123456');
     expect(await answer({ tries_left: -1 })).toBeUndefined();
+  });
+
+  it('is given to each of two tokens with one serial number', async () => {
+    expect(await answer({ tries_left: -1 })).toBe('123456');
+    expect(await answer({ tries_left: -1, token: { ...TOKEN, label: 'another' } })).toBe('123456');
   });
 
   it('is given again where the token counts as many tries as before, and in the next call', async () => {

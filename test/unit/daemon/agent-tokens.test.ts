@@ -46,7 +46,9 @@ describe('signing on a token', () => {
     const signing = agent.sign({ key_id: TOKEN_KEY, message: bytes('x') }, { interaction });
     await waitFor('the touch notice', () => who.touches.length === 1);
     const token = { backend: 'yubikey', label: 'Test', serial: '4711' };
-    expect(who.asked).toEqual([{ kind: 'pin', key_id: '', role: '', gun: '', token, attempt: 0, tries_left: 3 }]);
+    expect(who.asked).toEqual([
+      { kind: 'pin', key_id: '', role: '', gun: '', token, attempt: 0, tries_left: 3, reason: '' },
+    ]);
     expect(who.touches[0]).toEqual({ touch: { token, key_id: TOKEN_KEY, role: 'root', gun: '' }, isOver: false });
     touch();
     expect((await signing).signature).toHaveLength(64);
@@ -112,7 +114,7 @@ describe('the PIN', () => {
     await agent.changePin({ serial: '', secret: '' }, { interaction });
     expect(who.asked.map(({ kind }) => kind)).toEqual(['pin', 'new pin']);
     expect(token.state.pin).toBe('654321');
-    await agent.unblockPin('4711', { interaction });
+    await agent.unblockPin({ serial: '4711' }, { interaction });
     expect(who.asked.at(-1)?.kind).toBe('new pin');
   });
 

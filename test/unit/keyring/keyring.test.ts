@@ -125,6 +125,31 @@ describe('making a key', () => {
     expect(made).toEqual([]);
   });
 
+  it('goes to a backend that makes keys of that size, and is told which sizes there are', async () => {
+    const { generator } = generating('yubikey', ['ecdsa']);
+    if (generator === undefined) throw new Error('it makes keys');
+    const makes: KeyGenerator['makes'] = ({ algorithm, modulusBits }) => algorithm === 'ecdsa' || modulusBits === 2048;
+    const token = fakeBackend({ name: 'yubikey', generator: { ...generator, makes } });
+    const keyring = keyringOf([token, token], { '*': ['yubikey'] });
+    const request = { algorithm: 'rsa', role: 'root', gun: '' } as const;
+    expect((await keyring.generate({ ...request, modulusBits: 2048 }, CONTEXT)).backend).toBe(token);
+    await expect(keyring.generate({ ...request, modulusBits: 4096 }, CONTEXT)).rejects.toMatchObject({
+      code: 'UNSUPPORTED',
+      message: 'no configured backend makes rsa keys of 4096 bits for role "root"',
+      hint: "the role's backends are: yubikey; of rsa they make 2048 bits",
+    });
+  });
+
+  it('that a token cannot make now may go to another one that is named', async () => {
+    const generate = () => Promise.reject(new SignetError('TOKEN_NOT_PRESENT', 'not plugged in'));
+    const absent = fakeBackend({ name: 'yubikey', generator: { algorithms: ['ecdsa'], generate } });
+    const present = fakeTokenBackend({ location: 'yubikey:serial=2' });
+    const keyring = keyringOf([absent, present], { '*': ['yubikey'] });
+    await expect(keyring.generate(request, CONTEXT)).rejects.toMatchObject({
+      hint: 'to make the key elsewhere, name the token: "yubikey:serial=2"',
+    });
+  });
+
   it('has rules only about backends that are there', () => {
     expect(() => keyringOf([fakeBackend({ name: 'file' })], { root: ['yubikey'] })).toThrow(
       expect.objectContaining({
