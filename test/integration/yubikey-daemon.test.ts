@@ -12,6 +12,7 @@ import { type RunningProgram, startProgram } from '../support/processes.ts';
 import { Resources } from '../support/resources.ts';
 import { temporaryDirectory } from '../support/temp.ts';
 import { FACTORY_PIN } from '../support/virtual-yubikey/card/settings.ts';
+import { yubikeyUri } from '../support/virtual-yubikey/library.ts';
 import { startVirtualYubikeys, type VirtualYubikeys } from '../support/virtual-yubikey/virtual-yubikeys.ts';
 
 const SIGNETD = fileURLToPath(new URL('../../bin/signetd', import.meta.url));
@@ -47,7 +48,7 @@ async function start(hasUsb: boolean): Promise<Machine> {
   const config = {
     storage: { backend: 'file', path: 'keys' },
     agent: { socket },
-    tokens: [{ uri: `${NAME}?pin-source=file:pin` }],
+    tokens: [{ uri: yubikeyUri(`${NAME}?pin-source=file:pin`) }],
     placement: { root: ['yubikey'] },
   };
   await writeFile(configFile, JSON.stringify(config));
