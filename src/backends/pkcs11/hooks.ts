@@ -2,6 +2,7 @@
 import type { Secret } from '../../crypto/secret.ts';
 import type { KeyInfo, KeyRequest, SignContext } from '../backend.ts';
 import type { ExtraAttribute, KeyFacts } from './host-protocol.ts';
+import type { MechanismRange } from './key-kinds.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
 import type { TokenLogin } from './token-login.ts';
 
@@ -10,6 +11,8 @@ export interface TokenHooks {
   prepare?(token: AttachedToken, keys: readonly KeyFacts[]): Promise<void>;
   /** Completes what the token tells about a key: role and GUN, slot, policies. @returns Undefined: not a key to use. */
   describe?(info: KeyInfo, facts: KeyFacts): KeyInfo | undefined;
+  /** Of the mechanisms that the module tells, those that this very device has. */
+  mechanismsOf?(token: Pick<AttachedToken, 'facts' | 'mechanisms'>): readonly MechanismRange[];
   /** PIN tries that are left, found out without spending one. */
   pinTriesLeft?(): Promise<number | undefined>;
   /**

@@ -2,7 +2,6 @@
 import type { KeyAlgorithm } from '../../crypto/algorithms.ts';
 import { keyIdOf } from '../../crypto/key-id.ts';
 import { decodePkcs8 } from '../../crypto/private-key-info.ts';
-import { privateKeyParts } from '../../crypto/private-key-parts.ts';
 import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
 import type {
@@ -20,8 +19,9 @@ import { joinParts } from './blob-parts.ts';
 import { certificateParts } from './certificate-parts.ts';
 import type { KeyPlace, TokenHooks } from './hooks.ts';
 import { ANSWERS } from './host-protocol.ts';
+import { importParts } from './import-parts.ts';
 import type { KeyIndex, KeyRecord } from './key-index.ts';
-import { algorithmsOf, canMake, canSign, kindOf } from './key-kinds.ts';
+import { algorithmsOf, canMake, canSign, kindOf, type MechanismRange } from './key-kinds.ts';
 import { formatLabel } from './label.ts';
 import { encodePublicKey } from './public-object.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
@@ -57,8 +57,8 @@ export class KeyWriter {
       const publicKey = publicKeyOf(object);
       const keyId = keyIdOf(publicKey);
       const attached = await this.#attach();
-      const { profile, mechanisms } = attached;
-      if (!profile.imports.includes(publicKey.algorithm) || !canSign(publicKey, mechanisms)) {
+      const { profile } = attached;
+      if (!profile.imports.includes(publicKey.algorithm) || !canSign(publicKey, this.#mechanismsOf(attached))) {
         throw new SignetError(
           'UNSUPPORTED',
           `${this.#connection.name} takes no such ${publicKey.algorithm} keys made elsewhere`,
@@ -70,7 +70,7 @@ export class KeyWriter {
       const ckaId = (await this.#hooks.importPlace?.(attached)) ?? Buffer.from(keyId, 'hex');
       throwIfCancelled(context);
       const key = { ckaId: Buffer.from(ckaId).toString('base64'), label, ...encodePublicKey(publicKey) };
-      const { parts } = privateKeyParts(object);
+      const parts = importParts(object);
       const blob = joinParts([access.soPin, ...parts]);
       try {
         const { value } = await this.#connection.request(
@@ -160,13 +160,20 @@ export class KeyWriter {
     this.#index = options.index;
     this.#hooks = options.hooks;
     this.#attach = options.attach;
-    const { connection } = options;
+    const algorithms = () => {
+      const { last } = this.#connection;
+      return last === undefined ? ALL_ALGORITHMS : algorithmsOf(this.#mechanismsOf(last));
+    };
     this.generator = {
       get algorithms() {
-        return connection.last === undefined ? ALL_ALGORITHMS : algorithmsOf(connection.last.mechanisms);
+        return algorithms();
       },
       generate: (request, context) => this.#generate(request, context),
     };
+  }
+
+  #mechanismsOf(token: AttachedToken): readonly MechanismRange[] {
+    return this.#hooks.mechanismsOf?.(token) ?? token.mechanisms;
   }
 
   async #generate(request: KeyRequest, context: SignContext) {
@@ -174,7 +181,7 @@ export class KeyWriter {
     const label = formatLabel({ role, gun }).toString('base64');
     const kind = kindOf(request);
     const attached = await this.#attach();
-    if (!canMake(kind, attached.mechanisms)) {
+    if (!canMake(kind, this.#mechanismsOf(attached))) {
       throw new SignetError('UNSUPPORTED', `${this.#connection.name} makes no ${kind} keys that Signet can use`);
     }
     if (device !== undefined && this.#hooks.place === undefined) {
