@@ -1,5 +1,6 @@
 /** The contract about keys made elsewhere. */
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { expect, it } from 'vitest';
 import { verifySignature } from '../../src/crypto/public-key.ts';
@@ -28,8 +29,12 @@ export function describeImport(home: HomeInTest): void {
     },
   );
 
-  it.each(['rsa', 'ed25519'] as const)('imports %s keys, or says that it cannot', async (algorithm) => {
-    const importing = importer().import(makePkcs8(algorithm), OWNER, CONTEXT);
+  it.each([
+    { name: 'rsa', algorithm: 'rsa', make: () => makePkcs8('rsa') },
+    { name: 'rsa with a short CRT exponent', algorithm: 'rsa', make: shortExponent },
+    { name: 'ed25519', algorithm: 'ed25519', make: () => makePkcs8('ed25519') },
+  ] as const)('imports $name keys, or says that it cannot', async ({ algorithm, make }) => {
+    const importing = importer().import(make(), OWNER, CONTEXT);
     if (!imports.includes(algorithm)) {
       await expectCode('UNSUPPORTED', importing);
       expect(await home.backend.count()).toBe(0);
@@ -79,4 +84,10 @@ function makePkcs8(type: 'ec' | 'rsa' | 'ed25519', namedCurve = 'P-256'): Buffer
     case 'ed25519':
       return generateKeyPairSync(type, { publicKeyEncoding, privateKeyEncoding }).privateKey;
   }
+}
+
+/** d mod q-1 has 127 bytes and the primes 128, as in one key of eighty or so. */
+function shortExponent(): Uint8Array {
+  const key = readFileSync(new URL('../vectors/tokens/rsa2048-short-exponent.pem', import.meta.url));
+  return createPrivateKey(key).export({ format: 'der', type: 'pkcs8' });
 }

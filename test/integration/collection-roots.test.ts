@@ -9,6 +9,7 @@ import { startProgram } from '../support/processes.ts';
 import { Resources } from '../support/resources.ts';
 import { SOFTHSM_MODULE, softHsm } from '../support/softhsm.ts';
 import { FACTORY_PIN } from '../support/virtual-yubikey/card/settings.ts';
+import { yubikeyUri } from '../support/virtual-yubikey/library.ts';
 import { startVirtualYubikeys, type VirtualYubikeys } from '../support/virtual-yubikey/virtual-yubikeys.ts';
 
 const SIGNETD = fileURLToPath(new URL('../../bin/signetd', import.meta.url));
@@ -217,7 +218,7 @@ describe('with a root key on a YubiKey', () => {
     const configFile = join(home.path, 'yubikey.json');
     const config = {
       agent: { socket: home.commandLine.socket },
-      tokens: [{ uri: 'yubikey:serial=12345678?pin-source=file:pin' }],
+      tokens: [{ uri: yubikeyUri('yubikey:serial=12345678?pin-source=file:pin') }],
       placement: { root: ['yubikey'] },
     };
     await writeFile(configFile, JSON.stringify(config));

@@ -7,7 +7,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { waitFor } from '../support/conditions.ts';
 import { type ProgramResult, startProgram } from '../support/processes.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../support/temp.ts';
-import { type CardTools, cardTools, OPENSC_MODULE, YKCS11_MODULE } from '../support/virtual-yubikey/tools.ts';
+import { YKCS11_MODULE } from '../support/virtual-yubikey/library.ts';
+import { type CardTools, cardTools, OPENSC_MODULE } from '../support/virtual-yubikey/tools.ts';
 import { startVirtualYubikeys, type VirtualYubikeys } from '../support/virtual-yubikey/virtual-yubikeys.ts';
 
 const OLD_SERIAL = 1001;
@@ -111,7 +112,7 @@ describe('a card', () => {
     await yubikeys.card().remove();
     const { ending, stderr } = await signing.ended;
     expect(ending).toBe(1);
-    expect(stderr).toContain('CKR_DEVICE_ERROR');
+    expect(stderr).toMatch(/CKR_DEVICE_(ERROR|REMOVED)/);
     expect(await yubikeys.card().status()).toMatchObject({ isAwaitingTouch: false });
   });
 
@@ -134,7 +135,7 @@ describe('a card', () => {
 
   test('gives ordered answers, so often and no more', async () => {
     await yubikeys.card().answerNext('GENERAL_AUTHENTICATE', 0x6f00, 2); // pkcs11-tool tries two ways to sign
-    expect((await signedWith('01')).stderr).toContain('CKR_DEVICE_ERROR');
+    expect((await signedWith('01')).stderr).toMatch(/CKR_(DEVICE_ERROR|FUNCTION_FAILED)/);
     expect((await signedWith('01')).ending).toBe(0);
     expect(await isSignatureValid(0x9a)).toBe(true);
     expect(await yubikeys.card().statistics()).toMatchObject({ apdus: { GENERAL_AUTHENTICATE: 3 }, signatures: 1 });

@@ -17,6 +17,7 @@ import {
   takeExclusively,
   takeExclusivelyOrThrow,
 } from '../support/virtual-yubikey/exclusive-program.ts';
+import { yubikeyUri } from '../support/virtual-yubikey/library.ts';
 import { startVirtualYubikeys, type VirtualYubikeys } from '../support/virtual-yubikey/virtual-yubikeys.ts';
 
 const SIGNETD = fileURLToPath(new URL('../../bin/signetd', import.meta.url));
@@ -52,7 +53,7 @@ async function start(hasUsb: boolean): Promise<Machine> {
   const config = {
     storage: { backend: 'file', path: 'keys' },
     agent: { socket },
-    tokens: [{ uri: `${NAME}?pin-source=file:pin` }],
+    tokens: [{ uri: yubikeyUri(`${NAME}?pin-source=file:pin`) }],
     placement: { root: ['yubikey'] },
   };
   await writeFile(configFile, JSON.stringify(config));

@@ -12,13 +12,7 @@ import { outcomeOf } from '../support/outcome.ts';
 import { type PinPerson, pinPerson } from '../support/pin-person.ts';
 import { runProgram } from '../support/processes.ts';
 import type { CardSettings } from '../support/virtual-yubikey/card/settings.ts';
-import {
-  FACTORY_MANAGEMENT_KEY,
-  FACTORY_PIN,
-  FACTORY_PUK,
-  type YubikeyHome,
-  yubikeyHome,
-} from '../support/yubikey-home.ts';
+import { FACTORY_PIN, FACTORY_PUK, type YubikeyHome, yubikeyHome } from '../support/yubikey-home.ts';
 
 const CONTEXT = { caller: 'test' };
 const ROOT = { algorithm: 'ecdsa', role: 'root', gun: 'example.com/app' } as const;
@@ -202,87 +196,6 @@ describe('PIN and PUK', () => {
   });
 });
 
-describe('the management key', () => {
-  const OWN = 'a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718';
-  const pinOr = (other: string) => pinPerson(({ secret }) => (secret === 'pin' ? FACTORY_PIN : other));
-
-  test("that is not the factory's is asked for once, and taken from a file", async () => {
-    await start({ managementKey: OWN });
-    await using backend = await open();
-    const person = pinOr(OWN);
-    await backend.generator.generate({ ...ROOT, device: { slot: '82' } }, person.context);
-    expect(person.questions.map(({ secret }) => secret)).toEqual(['pin', 'management-key']);
-    await backend[Symbol.asyncDispose]();
-
-    const managementKeyFile = await home.secretFile('management-key', `${OWN}\n`);
-    await using configured = await open({ managementKeyFile, pinFile: await home.pinFile(FACTORY_PIN) });
-    const key = await configured.generator.generate({ ...ROOT, device: { slot: '83' } }, CONTEXT);
-    expect(key.device?.slot).toBe('83');
-  });
-
-  test('that the YubiKey keeps under its PIN is read from there', async () => {
-    await start({ managementKey: OWN });
-    await write('0x5fff00', '8003810102'); // as ykman marks it
-    await write('0x5fc109', `881a8918${OWN}`);
-    await using backend = await open();
-    const person = pinPerson(({ secret }) => (secret === 'pin' ? FACTORY_PIN : undefined));
-    await backend.generator.generate({ ...ROOT, device: { slot: '82' } }, person.context);
-    expect(person.questions.map(({ secret }) => secret)).toEqual(['pin']);
-    await backend[Symbol.asyncDispose]();
-    await using unattended = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
-    await unattended.generator.generate({ ...ROOT, device: { slot: '83', touchPolicy: 'cached' } }, CONTEXT);
-    expect((await tries()).failures).toBe(0);
-  });
-
-  async function write(id: string, hex: string): Promise<void> {
-    const args = ['-a', 'write-object', `--id=${id}`, '-f', 'hex', '-i', '-', `--key=${OWN}`];
-    const { ending, stderr } = await runProgram('yubico-piv-tool', args, { env: home.yubikeys.env, input: `${hex}\n` });
-    expect(ending, stderr).toBe(0);
-  }
-
-  test('that is wrong or missing makes no key', async () => {
-    await start({ managementKey: OWN });
-    await using backend = await open();
-    const make = (person: PinPerson) =>
-      outcomeOf(backend.generator.generate({ ...ROOT, device: { slot: '82' } }, person.context));
-    expect(await make(pinOr('0'.repeat(48)))).toMatchObject({
-      code: 'PIN_INCORRECT',
-      message: `${NAME} refused the management key`,
-    });
-    expect(await make(pinOr('not hex'))).toMatchObject({
-      code: 'CONFIGURATION',
-      message: 'what was given is no management key',
-    });
-    const declined = pinPerson(({ secret }) => (secret === 'pin' ? FACTORY_PIN : undefined));
-    expect(await make(declined)).toMatchObject({
-      code: 'PIN_REQUIRED',
-      message: `the management key of ${NAME} is needed`,
-    });
-    expect((await card().status()).keys.map(({ slot }) => slot)).not.toContain(0x82);
-  });
-
-  test('of AES is told to be too much for this version of the library', async () => {
-    await start({ firmware: '5.7.1' });
-    await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
-    const sentence =
-      "libykcs11 2.2.0 cannot use AES management keys, the factory's since firmware 5.7: install 2.3 or later";
-    expect(await outcomeOf(backend.generator.generate({ ...ROOT, device: { slot: '82' } }, CONTEXT))).toEqual({
-      code: 'PIN_REQUIRED',
-      message: `the management key of ${NAME} is needed`,
-      hint: sentence,
-    });
-    const refused = pinPerson(() => FACTORY_MANAGEMENT_KEY);
-    expect(
-      await outcomeOf(backend.generator.generate({ ...ROOT, device: { slot: '82' } }, refused.context)),
-    ).toMatchObject({ code: 'PIN_INCORRECT', hint: sentence });
-    expect(await backend.token.status()).toMatchObject({
-      firmware: '5.7.1',
-      warnings: expect.arrayContaining([sentence]),
-    });
-    await expectSigns(backend, await keyIn(backend, '9a'));
-  });
-});
-
 describe('touch', () => {
   beforeEach(() =>
     start({
@@ -347,6 +260,19 @@ describe('touch', () => {
     await expectSigns(backend, key, person.context);
     expect((await tries()).failures).toBe(0);
   });
+
+  test('that does not come, time after time, says nothing against a configured PIN', async () => {
+    await start({ keys: [{ ...PIN_ALWAYS, touchPolicy: 'always' }] });
+    await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+    const key = await keyIn(backend, '9c');
+    await card().setTouch('deny');
+    for (let i = 0; i < 4; i++) {
+      expect(await outcomeOf(backend.sign(key.keyId, { message }, CONTEXT))).toMatchObject({ code: 'TOUCH_TIMEOUT' });
+    }
+    await card().setTouch('auto');
+    await expectSigns(backend, key);
+    expect((await tries()).failures).toBe(0);
+  });
 });
 
 test('a key that wants the PIN each time gets it in every slot', async () => {
@@ -356,6 +282,33 @@ test('a key that wants the PIN each time gets it in every slot', async () => {
   expect(key.device?.pinPolicy).toBe('always');
   for (let i = 0; i < 3; i++) await expectSigns(backend, key);
   expect((await tries()).failures).toBe(0);
+});
+
+test('a failure of the card costs one signature, whether the key wants the PIN each time or not', async () => {
+  await start();
+  await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+  for (const slot of ['9a', '9c']) {
+    const key = await keyIn(backend, slot);
+    await expectSigns(backend, key);
+    await card().answerNext('GENERAL_AUTHENTICATE', 0x6f00, 1);
+    expect(await outcomeOf(backend.sign(key.keyId, { message }, CONTEXT))).toMatchObject({ code: 'UNAVAILABLE' });
+    await expectSigns(backend, key);
+  }
+  expect((await tries()).failures).toBe(0);
+});
+
+test('a text that the library takes for an order is never a PIN', async () => {
+  await start();
+  await using backend = await open();
+  const { keyId } = await keyIn(backend, '9a');
+  for (const text of ['VERIFY_NONE', 'VERIFY_BIO', '12345']) {
+    expect(await outcomeOf(backend.sign(keyId, { message }, pinPerson(() => text).context))).toEqual({
+      code: 'PIN_INCORRECT',
+      message: 'login on token "YubiKey PIV #12345678" failed',
+      hint: 'the PIN has a length that no PIN of this token has: no try was spent',
+    });
+  }
+  expect((await tries()).attempts).toBe(0);
 });
 
 test('a key in 9c that wants the PIN once gets it once', async () => {

@@ -2,13 +2,13 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findYubicoLibrary } from '../../src/backends/yubikey/library.ts';
 import { YubikeyBackend, type YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
 import type { AttestationAuthorities } from '../../src/crypto/attestation-authorities.ts';
 import { parseCertificate } from '../../src/crypto/certificate.ts';
 import { HOST_ENTRY, writePinFile } from './pkcs11-home.ts';
 import { Resources } from './resources.ts';
 import { temporaryDirectory } from './temp.ts';
+import { yubicoLibrary } from './virtual-yubikey/library.ts';
 import {
   startVirtualYubikeys,
   type VirtualYubikeys,
@@ -40,7 +40,7 @@ export async function yubikeyHome(options: VirtualYubikeysOptions = {}): Promise
   try {
     const { path: directory } = resources.use(await temporaryDirectory());
     const yubikeys = resources.use(await startVirtualYubikeys(options));
-    const modulePath = await findYubicoLibrary();
+    const modulePath = await yubicoLibrary();
     const events: string[] = [];
     return {
       yubikeys,

@@ -11,6 +11,8 @@ export interface TokenHooks {
   prepare?(token: AttachedToken, keys: readonly KeyFacts[]): Promise<void>;
   /** Completes what the token tells about a key: role and GUN, slot, policies. @returns Undefined: not a key to use. */
   describe?(info: KeyInfo, facts: KeyFacts): KeyInfo | undefined;
+  /** Of the mechanisms that the module tells, those that this very device has. */
+  mechanismsOf?(token: Pick<AttachedToken, 'facts' | 'mechanisms'>): AttachedToken['mechanisms'];
   /** What the device tells beside its flags, asked without spending a try: before a person is asked, and for a status. */
   retryCounters?(token: AttachedToken): Promise<RetryCounters>;
   /**

@@ -17,6 +17,7 @@ export function changePin(session: TokenSession, user: 'user' | 'so' | 'puk', ol
       throw user === 'puk' ? error : session.pinFailure(error, 'changing the PIN', user);
     }
   };
+  if (user === 'user') session.checkPinLength(oldPin);
   try {
     if (user === 'so') session.asSecurityOfficer(oldPin, set);
     else set(session.handle);

@@ -86,8 +86,8 @@ export class HostToken {
     // The key ID follows from the key, so that the pair begins with an ID that nothing else has.
     const id = place === undefined ? randomBytes(32) : Buffer.from(place, 'base64');
     const name = { id, label: Buffer.from(label, 'base64') };
-    const [mechanism, numbers] = generationOf(kind);
     const { cryptoki, handle, profile } = this.session;
+    const [mechanism, numbers] = generationOf(kind, profile);
     return this.session.asWriter(soPin, () => {
       const pair = cryptoki.generateKeyPair(
         handle,
@@ -113,8 +113,8 @@ export class HostToken {
     soPin: Uint8Array | undefined,
   ): KeyFacts {
     const name = { id: Buffer.from(key.ckaId, 'base64'), label: Buffer.from(key.label, 'base64') };
-    const numbers = publicValues(key);
     const { cryptoki, handle, profile } = this.session;
+    const numbers = publicValues(key, profile);
     const refused = new Set<number>(profile.refusedAtImport.map((attribute) => CKA[attribute]));
     return this.session.asWriter(soPin, () => {
       const publicKey = profile.importsPublicHalf
@@ -185,6 +185,7 @@ export class HostToken {
     if (scheme === 'ecdsa' && (data.length === 0 || data.length > MAX_DIGEST_BYTES)) {
       throw new SignetError('INVALID_ARGUMENT', `no digest has ${data.length} bytes`);
     }
+    if (pin !== undefined) this.session.checkPinLength(pin);
     for (let attempt = 0; ; attempt++) {
       const key = this.#privateKey(name);
       if (key.wantsPin && !isPinless && pin === undefined) {
@@ -303,10 +304,20 @@ export class HostToken {
     };
   }
 
+  /** Other programs make keys that a module does not know: libykcs11 2.2.0 fails at an Ed25519 key, here only. */
+  #keyType(key: Handle): number {
+    try {
+      const type = this.session.read(key, CKA.KEY_TYPE);
+      return type.length < 4 ? UNKNOWN_TYPE : type.readUInt32LE(0);
+    } catch (error) {
+      if (ckrOf(error) === CKR.FUNCTION_FAILED) return UNKNOWN_TYPE;
+      throw error;
+    }
+  }
+
   #keyFacts(key: Handle): Omit<KeyFacts, 'hasPrivate'> {
-    const [id, label, type] = this.session.readAll(key, [CKA.ID, CKA.LABEL, CKA.KEY_TYPE]);
-    // A CK_ULONG, as far as we need it.
-    const keyType = type === undefined || type.length < 4 ? 0xffffffff : type.readUInt32LE(0);
+    const [id, label] = this.session.readAll(key, [CKA.ID, CKA.LABEL]);
+    const keyType = this.#keyType(key);
     const common = { ckaId: id?.toString('base64') ?? '', label: label?.toString('base64') ?? '', keyType };
     if (keyType === CKK.RSA) {
       const [modulus, publicExponent] = this.session.readAll(key, [CKA.MODULUS, CKA.PUBLIC_EXPONENT]);
@@ -317,6 +328,9 @@ export class HostToken {
     return { ...common, ecParams: ecParams?.toString('base64'), ecPoint: ecPoint?.toString('base64') };
   }
 }
+
+/** For a key whose type nobody knows: CK_UNAVAILABLE_INFORMATION, as far as we need it. */
+const UNKNOWN_TYPE = 0xffffffff;
 
 function isReadOnly(error: unknown): boolean {
   const ckr = ckrOf(error);

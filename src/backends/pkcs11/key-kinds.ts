@@ -5,7 +5,8 @@ import { type PublicKey, toKeyObject } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
 import type { KeyRequest } from '../backend.ts';
 import { CKA, CKM } from './constants.ts';
-import { curveParams, ED25519_PARAMS } from './public-object.ts';
+import type { ModuleProfile } from './profile.ts';
+import { curveParams, ED25519_PARAMS, ED25519_PARAMS_BY_NAME } from './public-object.ts';
 import type { Template } from './template.ts';
 
 export type KeyKind = 'P-256' | 'P-384' | 'Ed25519' | 'RSA-2048' | 'RSA-3072' | 'RSA-4096';
@@ -105,8 +106,16 @@ export function algorithmsOf(mechanisms: readonly MechanismRange[]): KeyAlgorith
   return algorithms.filter((algorithm) => canMake(kindOf({ algorithm }), mechanisms));
 }
 
+/** CKA_EC_PARAMS of Ed25519, as a module wants it. */
+export function edwardsParams(profile: Pick<ModuleProfile, 'edwardsParams'>): Buffer {
+  return profile.edwardsParams === 'name' ? ED25519_PARAMS_BY_NAME : ED25519_PARAMS;
+}
+
 /** Mechanism and public template to make a key with. */
-export function generationOf(kind: KeyKind): readonly [mechanism: number, publicTemplate: Template] {
+export function generationOf(
+  kind: KeyKind,
+  profile: Pick<ModuleProfile, 'edwardsParams'>,
+): readonly [mechanism: number, publicTemplate: Template] {
   const { generateMechanism } = KINDS[kind];
   switch (kind) {
     case 'P-256':
@@ -114,7 +123,7 @@ export function generationOf(kind: KeyKind): readonly [mechanism: number, public
     case 'P-384':
       return [generateMechanism, [[CKA.EC_PARAMS, paramsOf('secp384r1')]]];
     case 'Ed25519':
-      return [generateMechanism, [[CKA.EC_PARAMS, ED25519_PARAMS]]];
+      return [generateMechanism, [[CKA.EC_PARAMS, edwardsParams(profile)]]];
     case 'RSA-2048':
     case 'RSA-3072':
     case 'RSA-4096':

@@ -2,7 +2,8 @@
 import { SignetError } from '../../errors.ts';
 import { CKA, CKK, type CKO } from './constants.ts';
 import type { KeyFacts } from './host-protocol.ts';
-import type { OptionalAttribute } from './profile.ts';
+import { edwardsParams } from './key-kinds.ts';
+import type { ModuleProfile, OptionalAttribute } from './profile.ts';
 import { decodeAttributes } from './public-object.ts';
 import type { AttributeValue, Template } from './template.ts';
 
@@ -48,11 +49,14 @@ function without(
   return wanted.filter(([name]) => !refused.includes(name)).map(([name, value]) => [CKA[name], value] as const);
 }
 
-/** The public numbers of a key, as attributes. */
-export function publicValues(key: Omit<KeyFacts, 'hasPrivate'>): Template {
-  const { ecParams, ecPoint, modulus, publicExponent } = decodeAttributes(key);
+/** The public numbers of a key, as attributes in the form that a module wants. */
+export function publicValues(
+  key: Omit<KeyFacts, 'hasPrivate'>,
+  profile: Pick<ModuleProfile, 'edwardsParams'>,
+): Template {
+  const { keyType, ecParams, ecPoint, modulus, publicExponent } = decodeAttributes(key);
   const named: readonly (readonly [number, AttributeValue | undefined])[] = [
-    [CKA.EC_PARAMS, ecParams],
+    [CKA.EC_PARAMS, keyType === CKK.EC_EDWARDS ? edwardsParams(profile) : ecParams],
     [CKA.EC_POINT, ecPoint],
     [CKA.MODULUS, modulus],
     [CKA.PUBLIC_EXPONENT, publicExponent],

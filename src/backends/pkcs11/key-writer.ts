@@ -2,7 +2,6 @@
 import type { KeyAlgorithm } from '../../crypto/algorithms.ts';
 import { keyIdOf } from '../../crypto/key-id.ts';
 import { decodePkcs8 } from '../../crypto/private-key-info.ts';
-import { privateKeyParts } from '../../crypto/private-key-parts.ts';
 import { type PublicKey, publicKeyOf } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
 import type {
@@ -21,6 +20,7 @@ import { joinParts } from './blob-parts.ts';
 import { certificateParts } from './certificate-parts.ts';
 import type { KeyPlace, TokenHooks } from './hooks.ts';
 import { ANSWERS } from './host-protocol.ts';
+import { importParts } from './import-parts.ts';
 import type { KeyIndex, KeyRecord } from './key-index.ts';
 import { algorithmsOf, canMake, canSign, kindOf } from './key-kinds.ts';
 import { formatLabel } from './label.ts';
@@ -69,7 +69,7 @@ export class KeyWriter {
       const ckaId = place.ckaId ?? Buffer.from(keyId, 'hex');
       throwIfCancelled(context);
       const key = { ckaId: Buffer.from(ckaId).toString('base64'), label, ...encodePublicKey(publicKey) };
-      const { parts } = privateKeyParts(object);
+      const parts = importParts(object);
       const blob = joinParts([access.soPin, ...parts]);
       try {
         const { value } = await this.#connection.request(

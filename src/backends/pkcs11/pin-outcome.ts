@@ -22,12 +22,14 @@ export const NO_OUTCOME: PinTry = {
 
 /** What a request that changes things is answered only if it was not begun. */
 const NOT_BEGUN: readonly ErrorCode[] = ['PIN_LOCKED', 'OVERLOADED', 'CANCELLED', 'DEADLINE_EXCEEDED'];
+/** What is answered if the PIN was found right, or was not looked at because there was no login. */
+const NOT_REFUSED: readonly ErrorCode[] = ['TOUCH_TIMEOUT', 'PIN_REQUIRED'];
 
 /** Tells a try's outcome from the error that it ended with. */
 export async function settle(outcome: PinTry, error: unknown): Promise<void> {
   const code = error instanceof SignetError ? error.code : 'INTERNAL';
   if (code === 'PIN_INCORRECT') await outcome.refused();
-  else if (NOT_BEGUN.includes(code)) await outcome.notTried();
+  else if (NOT_BEGUN.includes(code) || NOT_REFUSED.includes(code)) await outcome.notTried();
   else await outcome.unanswered();
 }
 

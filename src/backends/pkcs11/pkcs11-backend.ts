@@ -91,6 +91,7 @@ export class Pkcs11Backend implements KeyBackend {
     this.name = backendName;
     this.connection = new TokenConnection({
       ...options,
+      mechanismsOf: hooks.mechanismsOf,
       loginAt: (...args) => this.login.loginAt(...args),
       onAttached: async (attached) => {
         this.#idle.restart();
@@ -228,6 +229,7 @@ export class Pkcs11Backend implements KeyBackend {
     throwIfCancelled(call);
     const { info, publicKey, token } = await this.#record(keyId);
     const prepared = prepareInput(publicKey, input); // what cannot be signed costs no PIN
+    this.#checkLength(prepared);
     const context = boundTo(token, call);
     await this.#use();
     using given = await this.login.login(context, info).catch((error: unknown) => {
@@ -255,19 +257,32 @@ export class Pkcs11Backend implements KeyBackend {
     await this.connection[Symbol.asyncDispose]();
   }
 
+  /** @throws {SignetError} INVALID_ARGUMENT */
+  #checkLength({ scheme, data }: PreparedInput): void {
+    const max = this.connection.last?.profile.maxMessageBytes;
+    if (scheme !== 'eddsa' || max === undefined || data.byteLength <= max) return;
+    throw new SignetError('INVALID_ARGUMENT', `Ed25519 keys on ${this.location} sign at most ${max} bytes`);
+  }
+
   /** Once more after another login, if the one that was there has ended: other programs can end it. */
   async #signLoggedIn(record: KeyRecord, input: PreparedInput, context: BoundContext): Promise<Uint8Array> {
     try {
       return await this.#signOnToken(record, input, context, undefined);
     } catch (error) {
-      if (!(error instanceof SignetError) || error.code !== 'PIN_REQUIRED') throw error;
+      if (!isPinRequired(error)) throw error;
       (await this.login.login(context, record.info))?.dispose();
       return await this.#signOnToken(record, input, context, undefined);
     }
   }
 
   /** One at a time: the PIN is there when the signature begins, and its outcome known before the next one. */
-  async #signWithPin(record: KeyRecord, input: PreparedInput, context: BoundContext, given: Secret | undefined) {
+  async #signWithPin(
+    record: KeyRecord,
+    input: PreparedInput,
+    context: BoundContext,
+    given: Secret | undefined,
+    isAgain = false,
+  ): Promise<Uint8Array> {
     throwIfCancelled(context);
     const { pin, outcome } = await this.login.pinForOperation(context, record.info, given);
     try {
@@ -276,10 +291,13 @@ export class Pkcs11Backend implements KeyBackend {
       return signature;
     } catch (error) {
       await settle(outcome, error);
-      throw error;
+      if (isAgain || !isPinRequired(error)) throw error;
     } finally {
       pin.dispose();
     }
+    // Something else had ended the login, and nothing is said against the PIN.
+    using renewed = await this.login.login(context, record.info);
+    return await this.#signWithPin(record, input, context, renewed ?? given, true);
   }
 
   async #signOnToken(record: KeyRecord, input: PreparedInput, context: BoundContext, pin: Secret | undefined) {
@@ -364,4 +382,8 @@ export class Pkcs11Backend implements KeyBackend {
     if (error.code === 'KEY_NOT_FOUND') this.#index.delete(keyId);
     this.#forgetIfGone(error);
   }
+}
+
+function isPinRequired(error: unknown): boolean {
+  return error instanceof SignetError && error.code === 'PIN_REQUIRED';
 }

@@ -39,6 +39,10 @@ export interface ModuleProfile {
   readonly writesAs: 'user' | 'so';
   /** Whether C_DestroyObject takes keys away. */
   readonly removesKeys: boolean;
+  /** How Ed25519 is named in CKA_EC_PARAMS (PKCS#11 v3.0 §2.3.5 allows both): id-Ed25519, or "edwards25519". */
+  readonly edwardsParams: 'oid' | 'name';
+  /** The longest message that an Ed25519 key signs, bytes; undefined: no limit known. */
+  readonly maxMessageBytes: number | undefined;
   /** Whether X.509 certificates can be stored. */
   readonly storesCertificates: boolean;
   /** Whether the token's flags tell that PIN tries are few, one, or none. Where not, triesLeft is not known. */
@@ -47,6 +51,8 @@ export interface ModuleProfile {
   readonly remembersTries: boolean;
   /** Wrong PINs until the token locks; undefined where it never does. For people. */
   readonly locksAfter: string | undefined;
+  /** How many bytes a user's PIN has, at least and at most; undefined: the module tells. No other text is given to it. */
+  readonly pinBytes: readonly [min: number, max: number] | undefined;
   /** Whether several processes may use one token at a time without breaking each other's operations. */
   readonly sharesToken: boolean;
   /** Whether CKR_USER_NOT_LOGGED_IN from a login that holds means a touch that did not come. */
@@ -57,7 +63,7 @@ export interface ModuleProfile {
   readonly wantsParameters: boolean;
   /** Whether the module leaves things behind in its device if it ends without C_Finalize. */
   readonly wantsFinalize: boolean;
-  /** How long after a device error the module may still list a token that was pulled out, milliseconds. */
+  /** How long after an error of the device the module may still list a token that was pulled out, milliseconds. */
   readonly listsPulledForMs: number;
   /** Whether objects that were written are wrong, or crash the module, until all sessions are closed and opened again. */
   readonly reopensAfterWriting: boolean;
@@ -78,10 +84,13 @@ export const GENERIC: ModuleProfile = {
   importsPublicHalf: true,
   writesAs: 'user',
   removesKeys: true,
+  edwardsParams: 'oid',
+  maxMessageBytes: undefined,
   storesCertificates: true,
   tellsTries: true,
   remembersTries: false,
   locksAfter: 'unknown',
+  pinBytes: undefined,
   sharesToken: false,
   hasTouch: false,
   maxSessions: undefined,
@@ -177,13 +186,16 @@ const ROWS: readonly ProfileRow[] = [
     ckaId: 'place',
     keepsLabels: false,
     refusedAtGeneration: ['EXTRACTABLE'],
-    refusedAtImport: ['PRIVATE', 'EXTRACTABLE', 'SIGN', 'DECRYPT', 'UNWRAP', 'MODULUS', 'PRIVATE_EXPONENT'],
-    imports: ['ecdsa', 'rsa'],
+    refusedAtImport: ['PRIVATE', 'EXTRACTABLE', 'SIGN', 'DECRYPT', 'UNWRAP', 'DERIVE', 'MODULUS', 'PRIVATE_EXPONENT'],
+    imports: ['ecdsa', 'ed25519', 'rsa'],
     importsPublicHalf: false,
     writesAs: 'so',
     removesKeys: false, // it says that it did
     remembersTries: true,
+    edwardsParams: 'name',
+    maxMessageBytes: 3062, // a command's 3072 bytes without the tags around the message
     locksAfter: '3 unless set otherwise',
+    pinBytes: [6, 8], // since 2.7.2 "VERIFY_NONE" is a login without a PIN
     hasTouch: true,
     listsPulledForMs: 600, // readers without interrupts are polled by pcscd each 400 ms
     reopensAfterWriting: true,

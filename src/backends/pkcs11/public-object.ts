@@ -30,9 +30,10 @@ export interface PublicAttributes {
 const OID_EC_PUBLIC_KEY = '1.2.840.10045.2.1'; // RFC 5480 §2.1.1
 const OID_RSA = '1.2.840.113549.1.1.1'; // RFC 8017 appendix A.1
 const OID_ED25519 = '1.3.101.112'; // RFC 8410 §3
-/** DER of id-Ed25519, and PKCS#11 v3.0's alternative: PrintableString "edwards25519". */
+/** CKA_EC_PARAMS: DER of id-Ed25519. */
 export const ED25519_PARAMS = encodeDer(derOid(OID_ED25519));
-const ED25519_PARAMS_BY_NAME = Buffer.from('130c656477617264733235353139', 'hex');
+/** PKCS#11 v3.0's alternative: PrintableString "edwards25519". */
+export const ED25519_PARAMS_BY_NAME = Buffer.from('130c656477617264733235353139', 'hex');
 const ED25519_BYTES = 32;
 const MAX_MODULUS_BYTES = 2048;
 const MAX_EXPONENT_BYTES = 8;

@@ -10,6 +10,7 @@ import type { WhichToken } from '../token-facts.ts';
 import { CKF_TOKEN } from './constants.ts';
 import { flagsSeenAnew } from './fresh-look.ts';
 import { FurtherHosts, type LoginAt } from './further-hosts.ts';
+import type { TokenHooks } from './hooks.ts';
 import { ANSWERS, type AttachedFacts, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
 import type { HostAnswer, RequestOptions } from './host-request.ts';
 import { type ModuleFacts, type ModuleProfile, profileOf } from './profile.ts';
@@ -33,6 +34,8 @@ export interface TokenConnectionOptions extends Pick<TokenHostOptions, 'operatio
   readonly loginAt?: LoginAt<TokenConnection> | undefined;
   /** Where it takes clients' requests from, for a further host of a token; by default its own. */
   readonly requests?: TokenRequests | undefined;
+  /** Of the mechanisms that the module tells, those that this very device has. */
+  readonly mechanismsOf?: TokenHooks['mechanismsOf'] | undefined;
   /** Runs before anybody else can use the token. */
   readonly onAttached?: ((attached: AttachedToken) => Promise<void>) | undefined;
   /** Failures that no caller is told, and recoveries, for the log. */
@@ -253,7 +256,8 @@ export class TokenConnection implements AsyncDisposable {
       const profile = this.#options.profile ?? profileOf(module, facts);
       const attach = { op: 'attach', slotId, serial, label, profile } as const;
       const { value } = await host.request(attach, { parse: ANSWERS.attached });
-      const { mechanisms, ...state } = value;
+      const { mechanisms: told, ...state } = value;
+      const mechanisms = this.#options.mechanismsOf?.({ facts, mechanisms: told }) ?? told;
       const attached: AttachedToken = { host, facts, profile, module, mechanisms, state };
       host.serve({
         requests: this.#requests,

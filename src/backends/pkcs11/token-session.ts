@@ -13,6 +13,12 @@ import type { Template } from './template.ts';
 /** Between two looks at a token that may be leaving. */
 const PAUSE_MS = 50;
 const PAUSE = new Int32Array(new SharedArrayBuffer(4));
+/** What modules say when a token is pulled out while it works, and when it fails in another way. */
+const MAYBE_PULLED: ReadonlySet<number | undefined> = new Set([
+  CKR.DEVICE_ERROR,
+  CKR.DEVICE_REMOVED,
+  CKR.FUNCTION_FAILED,
+]);
 
 /** The token went away: the process that finds out is of no more use. */
 export class TokenLost extends SignetError {}
@@ -72,9 +78,16 @@ export class TokenSession {
 
   /** One try of the user's PIN, also while the user is logged in. @param pin Zeroed afterwards by the caller. */
   login(pin: Uint8Array): TokenState {
+    this.checkPinLength(pin);
     if (this.isLoggedIn) this.logout(); // C_Login would not look at the PIN
     this.#login(CKU.USER, pin);
     return this.state();
+  }
+
+  /** Some modules take a text that is no PIN for an order. @throws {SignetError} PIN_INCORRECT */
+  checkPinLength(pin: Uint8Array): void {
+    const [min, max] = this.profile.pinBytes ?? [0, Number.POSITIVE_INFINITY];
+    if (pin.byteLength < min || pin.byteLength > max) throw this.#unfit(undefined);
   }
 
   logout(): TokenState {
@@ -189,7 +202,7 @@ export class TokenSession {
     try {
       this.cryptoki.login(this.#anchor, user, pin);
     } catch (error) {
-      // What a YubiKey's module says to a PIN of another length than PIV's.
+      // What a YubiKey's module says to a management key of a length that it does not know.
       if (ckrOf(error) === CKR.ARGUMENTS_BAD) throw this.#unfit(error);
       throw this.pinFailure(error, 'login', user === CKU.SO ? 'so' : 'user');
     }
@@ -205,9 +218,10 @@ export class TokenSession {
     }
   }
 
-  /** A module that does not even list its slots has failed; otherwise it is the token that went. */
+  /** @param cause What the module said; undefined if it was not asked. */
   #unfit(cause: unknown): SignetError {
-    return new SignetError('PIN_INCORRECT', `login on ${this.name} failed (CKR_ARGUMENTS_BAD)`, {
+    const answer = cause === undefined ? '' : ` (${nameOf(cause)})`;
+    return new SignetError('PIN_INCORRECT', `login on ${this.name} failed${answer}`, {
       hint: 'the PIN has a length that no PIN of this token has: no try was spent',
       cause,
     });
@@ -215,7 +229,7 @@ export class TokenSession {
 
   /** After an unexpected answer. */
   #staysThere(ckr: number | undefined): boolean {
-    const until = ckr === CKR.DEVICE_ERROR ? performance.now() + this.profile.listsPulledForMs : 0;
+    const until = MAYBE_PULLED.has(ckr) ? performance.now() + this.profile.listsPulledForMs : 0;
     while (this.#isThere()) {
       if (performance.now() >= until) return true;
       Atomics.wait(PAUSE, 0, 0, PAUSE_MS);
@@ -234,6 +248,7 @@ export class TokenSession {
     }
   }
 
+  /** A module that does not even list its slots has failed; otherwise it is the token that went. */
   #lost(cause: unknown): TokenLost {
     try {
       this.cryptoki.slots();

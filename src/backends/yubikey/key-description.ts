@@ -8,11 +8,12 @@ import { type FirmwareVersion, weaknessesOf } from '../../crypto/yubikey-weaknes
 import { SignetError } from '../../errors.ts';
 import type { KeyInfo } from '../backend.ts';
 import type { KeyFacts } from '../pkcs11/host-protocol.ts';
+import { canSign, type MechanismRange } from '../pkcs11/key-kinds.ts';
 import { decodeAttributes, publicKeyFromAttributes } from '../pkcs11/public-object.ts';
 import type { AttachedToken } from '../pkcs11/token-connection.ts';
 import { toPinPolicy, verifyAttestationOf } from './attested-device.ts';
 import type { KeyRecord, KeyRecords } from './key-records.ts';
-import { checkLibraryVersion } from './library.ts';
+import { checkLibraryVersion, checkSeesKeyIn } from './library.ts';
 import { ATTESTATION_SLOT, type PivSlot, slotOfCkaId } from './piv-slots.ts';
 import { conventionalOwner, isCertificateOf, marksVacancy, recordedOwner } from './slot-certificate.ts';
 import type { KeyPolicies } from './slot-choice.ts';
@@ -38,6 +39,7 @@ export class KeyDescriptions {
   readonly #imported = new Map<KeyId, KeyPolicies>();
   #serial = '';
   #firmware: FirmwareVersion | undefined;
+  #mechanisms: readonly MechanismRange[] = [];
 
   constructor(options: KeyDescriptionsOptions) {
     this.#options = options;
@@ -64,6 +66,7 @@ export class KeyDescriptions {
     this.#keys = publicKeys;
     this.#serial = token.facts.serial;
     this.#firmware = parseYubicoVersion(token.facts.firmware);
+    this.#mechanisms = token.mechanisms;
     await this.#remember(keys);
   }
 
@@ -89,25 +92,41 @@ export class KeyDescriptions {
     await this.#records.save(this.#serial, records);
   }
 
-  /** Whether there is nothing in a slot, or what stands in the place of a key that was removed. */
+  /**
+   * Whether there is nothing in a slot, or what stands in the place of a key that was removed.
+   *
+   * @throws {SignetError} UNSUPPORTED if the library cannot tell; TOKEN_NOT_PRESENT, UNAVAILABLE
+   */
   async isFree(token: AttachedToken, slot: PivSlot): Promise<boolean> {
     const { hasCertificate, claims, certificate } = await readSlot(token, slot);
     // What stands in the place of a removed key was imported, so that it has no attestation. Another program may have made
     // a key over it and left our certificate there.
     if (claims !== undefined) return false;
     if (certificate !== undefined && marksVacancy(certificate)) {
-      const key = this.#keys.get(slot);
-      return !this.#keys.has(slot) || (key !== undefined && isCertificateOf(certificate, key));
+      if (this.#keys.has(slot)) {
+        const key = this.#keys.get(slot);
+        return key !== undefined && isCertificateOf(certificate, key);
+      }
+    } else if (hasCertificate || this.#slots.has(slot)) {
+      return false; // a key without a certificate shows in the last listing
     }
-    // A key without a certificate shows in the last listing.
-    return !hasCertificate && !this.#slots.has(slot);
+    checkSeesKeyIn(slot, token);
+    return true;
   }
 
-  /** @returns Undefined for the attestation key, and for what stands in a slot whose key was removed. */
+  /**
+   * @returns Undefined for the attestation key, and for what stands in a slot whose key was removed.
+   * @throws {SignetError} UNSUPPORTED for a key that another program made and the library does not know
+   */
   describe(info: KeyInfo, facts: KeyFacts): KeyInfo | undefined {
     const slot = slotOf(facts);
     const { publicKey, device } = info;
     if (slot === undefined || publicKey === undefined || device === undefined) return undefined;
+    if (!canSign(publicKey, this.#mechanisms)) {
+      throw new SignetError('UNSUPPORTED', `this version of libykcs11 cannot sign with the key in slot ${slot}`, {
+        hint: 'install version 2.5 or later',
+      });
+    }
     const contents = this.#slots.get(slot);
     const certificate = certificateOf(contents, publicKey);
     if (marksVacancy(certificate)) return undefined;

@@ -1,9 +1,13 @@
 /** Yubico's PKCS#11 library, libykcs11: where it is, and what its versions lack. */
 import type { FirmwareVersion } from '../../crypto/yubikey-weaknesses.ts';
 import { SignetError } from '../../errors.ts';
-import { profileOfFile } from '../pkcs11/profile.ts';
+import { CKM } from '../pkcs11/constants.ts';
+import type { TokenFacts } from '../pkcs11/host-protocol.ts';
+import type { MechanismRange } from '../pkcs11/key-kinds.ts';
+import { type ModuleFacts, profileOfFile } from '../pkcs11/profile.ts';
+import type { AttachedToken } from '../pkcs11/token-connection.ts';
 import { wellKnownModules } from '../pkcs11/well-known-modules.ts';
-import { formatVersion, isAtLeast } from './versions.ts';
+import { formatVersion, isAtLeast, parseYubicoVersion } from './versions.ts';
 
 /**
  * @returns Absolute.
@@ -24,6 +28,11 @@ const OLDEST: FirmwareVersion = [2, 0, 0];
 /** CKA_YUBICO_TOUCH_POLICY, CKA_YUBICO_PIN_POLICY; AES management keys. */
 const SINCE_2_3: FirmwareVersion = [2, 3, 0];
 
+/** Of the firmware: Ed25519, X25519, RSA 3072 and 4096. */
+const FIRST_WITH_NEW_KEYS: FirmwareVersion = [5, 7, 0];
+/** Of the library. */
+const KNOWS_NEW_KEYS: FirmwareVersion = [2, 5, 0];
+
 /** @throws {SignetError} UNSUPPORTED */
 export function checkLibraryVersion(version: FirmwareVersion | undefined): void {
   if (version !== undefined && isAtLeast(version, OLDEST)) return;
@@ -34,6 +43,38 @@ export function checkLibraryVersion(version: FirmwareVersion | undefined): void 
 /** Whether PIN and touch policies can be given to C_GenerateKeyPair and C_CreateObject, and AES management keys be used. */
 export function knowsPolicies(version: FirmwareVersion | undefined): boolean {
   return version !== undefined && isAtLeast(version, SINCE_2_3);
+}
+
+/** The library lists what it knows, not what this YubiKey can do: of the sizes of RSA keys alone it says that. */
+export function mechanismsOfDevice({
+  facts,
+  mechanisms,
+}: Pick<AttachedToken, 'mechanisms'> & { readonly facts: Pick<TokenFacts, 'firmware'> }): readonly MechanismRange[] {
+  const firmware = parseYubicoVersion(facts.firmware);
+  if (firmware !== undefined && isAtLeast(firmware, FIRST_WITH_NEW_KEYS)) return mechanisms;
+  return mechanisms.filter(({ mechanism }) => mechanism !== CKM.EDDSA);
+}
+
+/** What of an attached token says what can be relied upon. */
+interface DeviceVersions {
+  readonly module: ModuleFacts;
+  readonly facts: Pick<TokenFacts, 'firmware'>;
+}
+
+/**
+ * Refuses to take a slot for empty in which an older library may not see a key: one that was imported without a certificate.
+ *
+ * @throws {SignetError} UNSUPPORTED
+ */
+export function checkSeesKeyIn(slot: string, { module, facts }: DeviceVersions): void {
+  const [library, firmware] = [parseYubicoVersion(module.version), parseYubicoVersion(facts.firmware)];
+  if (library !== undefined && isAtLeast(library, KNOWS_NEW_KEYS)) return;
+  if (firmware !== undefined && !isAtLeast(firmware, FIRST_WITH_NEW_KEYS)) return;
+  const which = library === undefined ? '' : ` ${formatVersion(library)}`;
+  const problem = `libykcs11${which} does not see every key of this YubiKey: slot ${slot} may not be empty`;
+  throw new SignetError('UNSUPPORTED', problem, {
+    hint: 'install version 2.5 or later, or name the slot and ask for overwriting',
+  });
 }
 
 /** For people: what this version lacks. */

@@ -37,6 +37,7 @@ import type { AttachedToken } from '../pkcs11/token-connection.ts';
 import { CachedTouch } from './cached-touch.ts';
 import { KeyDescriptions } from './key-description.ts';
 import { KeyRecords } from './key-records.ts';
+import { mechanismsOfDevice } from './library.ts';
 import { type ManagementKeyOptions, obtainManagementKey } from './management-key.ts';
 import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
 import { generateWithTool, importWithTool, type ToolPlace } from './piv-tool.ts';
@@ -186,6 +187,7 @@ export class YubikeyBackend implements KeyBackend {
     const hooks: TokenHooks = {
       prepare: (token, keys) => descriptions.prepare(token, keys),
       describe: (info, facts) => descriptions.describe(info, facts),
+      mechanismsOf: mechanismsOfDevice,
       writerPin: (context, access) => obtainManagementKey(context, access, managementKeyOptions(options)),
       place: (request, token) => placeOf(request, token, (slot) => descriptions.isFree(token, slot)),
       retryCounters: (token) =>

@@ -1,9 +1,9 @@
 /** Yubico's and OpenSC's command-line programs, run against virtual YubiKeys. */
 import { type ProgramResult, runProgram } from '../processes.ts';
+import { YKCS11_MODULE } from './library.ts';
 import type { VirtualYubikeys } from './virtual-yubikeys.ts';
 
 /** Found by the dynamic linker. */
-export const YKCS11_MODULE = 'libykcs11.so.2';
 export const OPENSC_MODULE = 'opensc-pkcs11.so';
 
 export interface CardTools {
