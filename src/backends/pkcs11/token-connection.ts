@@ -8,6 +8,7 @@ import { SignetError } from '../../errors.ts';
 import { SingleFlight } from '../single-flight.ts';
 import type { WhichToken } from '../token-facts.ts';
 import { CKF_TOKEN } from './constants.ts';
+import { findToken, isInitialised } from './find-token.ts';
 import { flagsSeenAnew } from './fresh-look.ts';
 import { FurtherHosts, type LoginAt } from './further-hosts.ts';
 import type { TokenHooks } from './hooks.ts';
@@ -54,8 +55,6 @@ export interface AttachedToken {
 
 /** How long a failure to reach the token is told to others without trying again, milliseconds. */
 const RETRY_AFTER_MS = 200;
-/** Of tokens that are told apart in a hint. */
-const MAX_DISTINCTIONS = 5;
 /** Back-off of hosts that end by themselves, milliseconds; the first one is replaced at once. */
 const FIRST_BACK_OFF_MS = 100;
 const MAX_BACK_OFF_MS = 5000;
@@ -203,7 +202,7 @@ export class TokenConnection implements AsyncDisposable {
    * @throws {SignetError} as `attach`
    */
   async findAlsoBlank(): Promise<TokenFacts> {
-    return await this.#findToken(await this.#liveHost(), 'also blank');
+    return await this.#find(await this.#liveHost(), 'also blank');
   }
 
   /**
@@ -222,7 +221,7 @@ export class TokenConnection implements AsyncDisposable {
       });
     }
     const host = await this.#liveHost();
-    const found = await this.#findToken(host, 'also blank');
+    const found = await this.#find(host, 'also blank');
     if (isInitialised(found) !== isInitialised(began)) throw anotherToken(began, found);
     requireSameToken(began, found);
     const { slotId, serial, label } = found;
@@ -248,7 +247,7 @@ export class TokenConnection implements AsyncDisposable {
     if (this.#failure !== undefined && this.#failure.until > performance.now()) throw this.#failure.error;
     try {
       const host = await this.#liveHost();
-      const facts = await this.#findToken(host, 'initialised');
+      const facts = await this.#find(host, 'initialised');
       // The other hosts may not have noticed yet.
       if (this.#last !== undefined && !isSameToken(facts, this.#last.facts)) await this.further.release();
       const { slotId, serial, label } = facts;
@@ -318,6 +317,16 @@ export class TokenConnection implements AsyncDisposable {
     });
   }
 
+  /** @throws {SignetError} as `findToken` */
+  async #find(host: TokenHost, which: 'initialised' | 'also blank'): Promise<TokenFacts> {
+    const { uri, name } = this.#options;
+    try {
+      return await findToken(host, { uri, name: this.name, isDevice: name !== undefined }, which);
+    } catch (error) {
+      throw this.#named(error);
+    }
+  }
+
   /** What a module says before a token is chosen, with the token that it was said of. */
   #named(error: unknown): SignetError {
     if (!(error instanceof SignetError)) {
@@ -327,64 +336,6 @@ export class TokenConnection implements AsyncDisposable {
     if (code === 'CONFIGURATION' || message.includes(this.name)) return error;
     return new SignetError(code, `${this.name}: ${message}`, { ...(hint !== undefined && { hint }), cause });
   }
-
-  /** What to write into the URI so that it names one of several tokens. */
-  #distinctions(tokens: readonly (TokenFacts | undefined)[]): string {
-    const found = tokens.filter((token) => token !== undefined).slice(0, MAX_DISTINCTIONS);
-    const serials = found.map(({ serial }) => `serial=${serial}`);
-    if (this.#options.name !== undefined) return `add the serial number to the URI: ${serials.join(' or ')}`;
-    const uris = found.map(({ label: token, serial, slotId }) => {
-      const isUnique = found.filter((other) => other.label === token && other.serial === serial).length === 1;
-      return formatPkcs11Uri({ token, serial, ...(isUnique ? {} : { slotId: Number(slotId) }) });
-    });
-    return `name one of them in the configuration: ${uris.join(', ')}`;
-  }
-
-  async #findToken(host: TokenHost, which: 'initialised' | 'also blank'): Promise<TokenFacts> {
-    const { token: _, ...unlabelled } = this.#options.uri;
-    for (const fresh of [false, true]) {
-      const { value: tokens } = await host
-        .request({ op: 'tokens', fresh }, { parse: ANSWERS.tokens })
-        .catch((error) => {
-          throw this.#named(error);
-        });
-      const initialised = tokens.filter((token) => isInitialised(token) && matches(this.#options.uri, token));
-      const blank = tokens.filter((token) => !isInitialised(token) && matches(unlabelled, token));
-      const [match, ...others] = which === 'initialised' || initialised.length > 0 ? initialised : blank;
-      if (others.length > 0) {
-        throw new SignetError('CONFIGURATION', `${others.length + 1} tokens match ${this.name}`, {
-          hint: this.#distinctions([match, ...others]),
-        });
-      }
-      if (match !== undefined) return match;
-    }
-    throw noToken(this.name, this.modulePath, await emptySlots(host));
-  }
-}
-
-/** Slots that a message names. */
-const MAX_NAMED_SLOTS = 4;
-
-/** @returns None where the module does not tell: why there is no token is what the caller is told. */
-async function emptySlots(host: TokenHost): Promise<readonly string[]> {
-  const answer = host.request({ op: 'emptySlots' }, { parse: ANSWERS.emptySlots });
-  return await answer.then(
-    ({ value }) => [...new Set(value)].slice(0, MAX_NAMED_SLOTS),
-    () => [],
-  );
-}
-
-/** PKCS#11 shows an empty reader and one whose card another program has for itself (SCARD_SHARE_EXCLUSIVE) as the same. */
-function noToken(name: string, modulePath: string, slots: readonly string[]): SignetError {
-  const list = `list the tokens with: pkcs11-tool --module ${modulePath} -L`;
-  if (slots.length === 0) {
-    return new SignetError('TOKEN_NOT_PRESENT', `no token matches ${name}`, { hint: `plug it in, or ${list}` });
-  }
-  const where = slots.map((slot) => JSON.stringify(slot)).join(', ');
-  const what = `no token matches ${name}; there is none in ${where}, or another program has it for itself`;
-  return new SignetError('TOKEN_NOT_PRESENT', what, {
-    hint: `plug it in, or end the other program (gpg's: gpgconf --kill scdaemon), or ${list}`,
-  });
 }
 
 const NO_FACTS: ModuleFacts = { manufacturer: '', description: '', version: '' };
@@ -396,21 +347,4 @@ function isGone({ cancelled }: BoundContext): boolean {
 /** Whether private keys can be used now. */
 export function isOpen({ state }: AttachedToken): boolean {
   return state.loggedIn || (state.flags & CKF_TOKEN.LOGIN_REQUIRED) === 0;
-}
-
-function isInitialised({ flags }: TokenFacts): boolean {
-  return (flags & CKF_TOKEN.TOKEN_INITIALIZED) !== 0;
-}
-
-function matches(uri: Pkcs11Uri, token: TokenFacts): boolean {
-  const wanted: readonly (readonly [string | undefined, string])[] = [
-    [uri.token, token.label],
-    [uri.serial, token.serial],
-    [uri.manufacturer, token.manufacturer],
-    [uri.model, token.model],
-    [uri.slotId?.toString(), token.slotId],
-    [uri.slotDescription, token.slotDescription],
-    [uri.slotManufacturer, token.slotManufacturer],
-  ];
-  return wanted.every(([want, have]) => want === undefined || want === have);
 }
