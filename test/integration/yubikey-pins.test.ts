@@ -306,6 +306,7 @@ test('a text that the library takes for an order is never a PIN', async () => {
       code: 'PIN_INCORRECT',
       message: 'login on token "YubiKey PIV #12345678" failed',
       hint: 'the PIN has a length that no PIN of this token has: no try was spent',
+      retriesLeft: 3,
     });
   }
   expect((await tries()).attempts).toBe(0);
