@@ -253,9 +253,9 @@ describe('signet unlock and lock', () => {
     [['unlock'], 'no key ID given'],
     [['unlock', '--all', 'abcd'], 'either key IDs or --all, not both'],
     [['unlock', '--all', '--for', 'a while'], '--for cannot be "a while"'],
-    [['key', 'remember'], 'name either a key ID, or a token with --serial'],
-    [['key', 'forget', 'abcd', '--serial', '1'], 'name either a key ID, or a token with --serial'],
-    [['key', 'forget', 'abcd', '--label', 'ci'], 'name either a key ID, or a token with --serial'],
+    [['key', 'remember'], 'name either a key ID, or a token with --token or --serial'],
+    [['key', 'forget', 'abcd', '--serial', '1'], 'name either a key ID, or a token with --token or --serial'],
+    [['key', 'forget', 'abcd', '--token', 'ci'], 'name either a key ID, or a token with --token or --serial'],
   ])('refuse %j', async (args, message) => {
     const result = await signet(...args);
     expect(result).toMatchObject({ ending: 2, stdout: '' });

@@ -43,7 +43,7 @@ export const UNLOCK_COMMANDS: readonly CommandSpec[] = [
     options: TOKEN,
     examples: [
       { purpose: 'Never be asked for this key again', command: 'signet key remember 250486f' },
-      { purpose: 'Never be asked for the PIN of this token again', command: 'signet key remember --serial 1234567' },
+      { purpose: 'Never be asked for the PIN of this token again', command: 'signet key remember --token 1234567' },
     ],
     json: true,
     asks: true,
