@@ -44,10 +44,10 @@ export function describePin(home: HomeInTest): void {
   });
 
   it('is the same token in its description, its status and its keys', async () => {
+    const { device } = await home.makeKey(); // first: some modules name the token after its key
     const token = declared(home.backend.token);
     const description = await token.describe();
     expect(await token.status()).toMatchObject({ ...description, present: true });
-    const { device } = await home.makeKey();
     expect(description.identity).toMatchObject({
       backend: home.backend.name,
       label: device?.label,
