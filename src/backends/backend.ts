@@ -11,7 +11,15 @@ import type { Secret } from '../crypto/secret.ts';
 import type { SignInput } from '../crypto/sign-input.ts';
 import type { SignetError } from '../errors.ts';
 import type { BackupPiece, RestoreOptions, RestoreReport } from './archive.ts';
-import type { DeviceRequest, KeyDevice, TokenIdentity, TokenSecret, TokenStatus, WhichToken } from './token-facts.ts';
+import type {
+  DeviceRequest,
+  KeyDevice,
+  TokenDescription,
+  TokenIdentity,
+  TokenSecret,
+  TokenStatus,
+  WhichToken,
+} from './token-facts.ts';
 
 /** Public facts about a key. */
 export interface KeyInfo {
@@ -257,7 +265,13 @@ export interface KeyArchiver {
 
 /** The home as a device: what can be done to the token itself. All questions go through the context's `Interaction`. */
 export interface TokenManager {
-  /** Spends no try. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
+  /**
+   * Which token it is now; the last one while there is none. A mere look: runs no program, asks the device for no counters.
+   *
+   * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE
+   */
+  describe(): Promise<TokenDescription>;
+  /** As `describe`, with all that the device tells. Spends no try. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
   status(): Promise<TokenStatus>;
   /** Asks for the old PIN (or PUK, SO PIN) and the new one. @throws {SignetError} PIN_INCORRECT, PIN_LOCKED, PIN_REQUIRED, UNSUPPORTED */
   changePin(secret: Exclude<TokenSecret, 'management-key'>, context: SignContext): Promise<void>;

@@ -49,12 +49,16 @@ export interface DeviceRequest {
   readonly touchPolicy?: TouchPolicy;
 }
 
-export interface TokenStatus {
+/** What a token is known by, whatever its state. */
+export interface TokenDescription {
   readonly identity: TokenIdentity;
   readonly manufacturer: string;
   readonly model: string;
-  readonly firmware: string | undefined;
   readonly modulePath: string;
+}
+
+export interface TokenStatus extends TokenDescription {
+  readonly firmware: string | undefined;
   readonly present: boolean;
   readonly loggedIn: boolean;
   /** Undefined where it cannot be known without spending a try. */

@@ -1,6 +1,6 @@
 /** Which home a new key goes to, where the caller says more than `placement` does. */
 import type { KeyBackend, KeyRequest } from '../backends/backend.ts';
-import type { TokenStatus } from '../backends/token-facts.ts';
+import type { TokenDescription } from '../backends/token-facts.ts';
 import { SignetError } from '../errors.ts';
 
 /** Absent members leave it to `placement`. */
@@ -21,10 +21,10 @@ export interface TokenName {
   readonly text: string;
   /** The `location` of a backend that it is, if there is one with it; undefined: it is no URI. */
   readonly location: string | undefined;
-  /** Something that it says and no `TokenStatus` tells: then it means a location, or nothing. */
+  /** Something that it says and no `TokenDescription` tells: then it means a location, or nothing. */
   readonly untold: string | undefined;
   /** Whether a token may be called so. */
-  readonly fits: (status: TokenStatus) => boolean;
+  readonly fits: (token: TokenDescription) => boolean;
 }
 
 /** All that is given must be right. */
@@ -80,19 +80,19 @@ export async function chooseToken(homes: readonly KeyBackend[], choice: TokenCho
   let failure: unknown;
   for (const home of named.length > 0 ? named : tokens) {
     try {
-      const status = await home.token?.status();
-      if (status !== undefined) answers.push({ home, status });
+      const token = await home.token?.describe();
+      if (token !== undefined) answers.push({ home, token });
     } catch (error) {
       failure ??= error;
     }
   }
-  const matches = answers.filter(({ status }) => fits(status, choice));
+  const matches = answers.filter(({ token }) => fits(token, choice));
   const [match, ...others] = matches;
   // Never the first of them: what is asked for may erase it.
   if (others.length > 0) throw ambiguous(matches, tokens, choice);
   if (match !== undefined) return match.home;
   if (answers.length === 0 && failure !== undefined) throw failure;
-  const known = answers.map(({ status }) => status.identity.serial).join(', ');
+  const known = answers.map(({ token }) => token.identity.serial).join(', ');
   const hint =
     name === undefined ? `those that answer are: ${known}` : `those that are configured are: ${locations(tokens)}`;
   throw new SignetError('TOKEN_NOT_PRESENT', `no configured token ${description(choice)}`, {
@@ -102,24 +102,24 @@ export async function chooseToken(homes: readonly KeyBackend[], choice: TokenCho
 
 interface Answer {
   readonly home: KeyBackend;
-  readonly status: TokenStatus;
+  readonly token: TokenDescription;
 }
 
 function saysOnlyName({ serial, label }: TokenChoice): boolean {
   return serial === undefined && label === undefined;
 }
 
-function fits(status: TokenStatus, { serial, label, name }: TokenChoice): boolean {
-  const { identity } = status;
+function fits(token: TokenDescription, { serial, label, name }: TokenChoice): boolean {
+  const { identity } = token;
   if (serial !== undefined && identity.serial !== serial) return false;
   if (label !== undefined && identity.label !== label) return false;
-  return name === undefined || name.fits(status);
+  return name === undefined || name.fits(token);
 }
 
 function ambiguous(matches: readonly Answer[], tokens: readonly KeyBackend[], choice: TokenChoice): SignetError {
-  const names = matches.map(({ home, status }) => {
+  const names = matches.map(({ home, token }) => {
     const isUnique = tokens.filter(({ location }) => location === home.location).length === 1;
-    return isUnique ? home.location : `${home.location}?module-path=${encodeURI(status.modulePath)}`;
+    return isUnique ? home.location : `${home.location}?module-path=${encodeURI(token.modulePath)}`;
   });
   return new SignetError(
     'INVALID_ARGUMENT',

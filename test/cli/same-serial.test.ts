@@ -14,7 +14,7 @@ const signet = (...args: string[]) => home.signet(args);
 
 beforeAll(async () => {
   home = await commandLineHome();
-  databases = [await nss('first'), await nss('other')];
+  databases = [await nss({ label: 'first' }), await nss({ label: 'other' })];
   await mkdir(join(home.path, '.signet'), { mode: 0o700 });
   const tokens = databases.map(({ modulePath, libraryParameters }, index) => ({
     uri: `pkcs11:token=${index === 0 ? 'first' : 'other'}?module-path=${modulePath}`,

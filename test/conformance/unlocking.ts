@@ -42,6 +42,18 @@ export function describePin(home: HomeInTest): void {
   it('refuses a wrong PIN and takes the right one', async () => {
     await expectOpensWithItsOwn(home, '98765', 'PIN_INCORRECT');
   });
+
+  it('is the same token in its description, its status and its keys', async () => {
+    const { device } = await home.makeKey(); // first: some modules name the token after its key
+    const token = declared(home.backend.token);
+    const description = await token.describe();
+    expect(await token.status()).toMatchObject({ ...description, present: true });
+    expect(description.identity).toMatchObject({
+      backend: home.backend.name,
+      label: device?.label,
+      serial: device?.serial,
+    });
+  });
 }
 
 async function expectOpensWithItsOwn(

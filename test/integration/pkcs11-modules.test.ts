@@ -1,6 +1,7 @@
 /** What is special about modules other than SoftHSM: a TPM that locks, a module in another process that dies. */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { SignContext } from '../../src/backends/backend.ts';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { KeyInfo, SignContext } from '../../src/backends/backend.ts';
+import { TokenHost } from '../../src/backends/pkcs11/token-host.ts';
 import { verifySignature } from '../../src/crypto/public-key.ts';
 import { Secret } from '../../src/crypto/secret.ts';
 import { SignetError } from '../../src/errors.ts';
@@ -145,5 +146,25 @@ describe('NSS softokn', () => {
     await expect(
       failure(second.unlocker.unlock('0'.repeat(64) as never, Secret.fromText('x'), 1)),
     ).resolves.toMatchObject({ code: 'KEY_NOT_FOUND' });
+  });
+
+  it('without a password lists and signs without a login, and its keys are not read again for that', async () => {
+    const home = resources.use(await nss({ hasPin: false }));
+    const key = await (async () => {
+      await using backend = await home.open(NSS_TOKEN);
+      return await backend.generator.generate({ algorithm: 'ecdsa', ...OWNER }, CONTEXT);
+    })();
+    const backend = resources.use(await home.open(NSS_TOKEN));
+    const keys: KeyInfo[] = [];
+    for await (const listed of backend.list()) keys.push(listed);
+    expect(keys).toMatchObject([{ keyId: key.keyId, ...OWNER, needs: { pin: false }, device: { pinPolicy: 'never' } }]);
+    using requests = vi.spyOn(TokenHost.prototype, 'request');
+    for (let i = 0; i < 2; i++) {
+      const signature = await backend.sign(key.keyId, { message: MESSAGE }, CONTEXT);
+      expect(verifySignature(key.publicKey, MESSAGE, signature)).toBe(true);
+    }
+    expect(requests.mock.calls.map(([{ op }]) => op)).toEqual([]);
+    await backend.refresh();
+    expect(requests.mock.calls.map(([{ op }]) => op)).toEqual(['keys']); // what would have been seen
   });
 });

@@ -489,9 +489,32 @@ describe('a backend for one kind of device', () => {
 
   it('tells a token that was there and is gone as not present', async () => {
     const { backend, sign } = await openWithKey();
+    const description = await backend.token.describe();
     await fake.plan({ sign: 'lost', tokens: [] });
     await failure(sign());
     await waitFor('the loss to be known', async () => !(await backend.health()).ready);
     expect(await backend.token.status()).toMatchObject({ present: false, identity: { serial: '0001' } });
+    expect(await backend.token.describe()).toEqual(description);
+  });
+
+  it('tells which token it is without asking for counters', async () => {
+    let timesAsked = 0;
+    const retryCounters = async () => {
+      timesAsked++;
+      return { pinTriesLeft: 3, pukTriesLeft: undefined, warnings: [] };
+    };
+    const { backend } = await openWithKey({ hooks: { retryCounters }, pinFile: undefined });
+    expect(await backend.token.describe()).toMatchObject({ identity: { label: 'fake', serial: '0001' } });
+    expect(timesAsked).toBe(0);
+    await backend.token.status();
+    expect(timesAsked).toBe(1);
+  });
+
+  it('that was never there tells nothing of itself', async () => {
+    await fake.plan({ tokens: [] });
+    const backend = await fake.open({});
+    for (const told of [backend.token.describe(), backend.token.status()]) {
+      expect((await failure(told)).code).toBe('TOKEN_NOT_PRESENT');
+    }
   });
 });

@@ -45,7 +45,7 @@ describe('a token that takes the place of another one', () => {
     const { backend, key } = await openWithKey({ pinCacheMs: 600_000 });
     await backend.sign(key.keyId, AGREED, pinPerson(() => FAKE_PIN).context);
     await swap(backend);
-    expect((await backend.token.status()).identity.label).toBe('another');
+    expect((await backend.token.describe()).identity.label).toBe('another');
     expect(await outcomeOf(backend.sign(key.keyId, AGREED, CONTEXT))).toMatchObject({ code: 'PIN_REQUIRED' });
     expect(await deeds()).toEqual(['login', 'sign']);
   });

@@ -141,6 +141,16 @@ describe('the tries that are left', () => {
     expect((await card().statistics()).apdus).toEqual({ GENERAL_AUTHENTICATE: 3 });
   });
 
+  test('are asked for by nobody who looks which YubiKey it is', async () => {
+    await start();
+    await using backend = await open();
+    await keyOf(backend);
+    await card().clearStatistics();
+    const { identity } = await backend.token.describe();
+    expect(identity).toEqual({ backend: 'yubikey', label: `YubiKey PIV #${SERIAL}`, serial: SERIAL });
+    expect((await card().statistics()).apdus).toEqual({});
+  });
+
   test('are told also while another program has selected another application', async () => {
     await start();
     await using backend = await open();

@@ -1,6 +1,6 @@
 /** A token with a PIN, as a backend: counts the tries, asks as a real one does, and tells when it waits for a touch. */
 import type { KeyBackend, SignContext } from '../../src/backends/backend.ts';
-import type { TokenStatus } from '../../src/backends/token-facts.ts';
+import type { TokenDescription, TokenStatus } from '../../src/backends/token-facts.ts';
 import { type KeyId, parseKeyId } from '../../src/crypto/key-id.ts';
 import { SignetError } from '../../src/errors.ts';
 import { FAKE_PUBLIC_KEY, fakeBackend, fakeKeyInfo } from './fake-backend.ts';
@@ -24,6 +24,8 @@ export interface FakeToken extends KeyBackend {
     released: number;
     label: string;
     isPresent: boolean;
+    /** How often its status was. */
+    timesAsked: number;
   };
 }
 
@@ -32,7 +34,7 @@ export const TOKEN_KEY: KeyId = parseKeyId('7'.repeat(64));
 export function fakeTokenBackend(options: FakeTokenOptions = {}): FakeToken {
   const { serial = '4711', label = 'Test', name = 'yubikey', hasKey = true, touched } = options;
   const { location = `token ${serial}`, modulePath = '/none.so' } = options;
-  const state = { pin: '123456', tries: 3, loggedIn: false, released: 0, label, isPresent: true };
+  const state = { pin: '123456', tries: 3, loggedIn: false, released: 0, label, isPresent: true, timesAsked: 0 };
   const identity = () => ({ backend: name, label: state.label, serial });
   const device = { serial, label, slot: '9c', touchPolicy: 'always', attested: true } as const;
   const info = fakeKeyInfo(TOKEN_KEY, {
@@ -41,14 +43,15 @@ export function fakeTokenBackend(options: FakeTokenOptions = {}): FakeToken {
     needs: { pin: true, touch: touched !== undefined, passphrase: false },
     device,
   });
-  const status = async (): Promise<TokenStatus> => {
+  const describe = async (): Promise<TokenDescription> => {
     if (!state.isPresent) throw new SignetError('TOKEN_NOT_PRESENT', `token ${serial} is not plugged in`);
+    return { identity: identity(), manufacturer: 'Test', model: 'Fake', modulePath };
+  };
+  const status = async (): Promise<TokenStatus> => {
+    state.timesAsked++;
     return {
-      identity: identity(),
-      manufacturer: 'Test',
-      model: 'Fake',
+      ...(await describe()),
       firmware: '5.4.3',
-      modulePath,
       present: true,
       loggedIn: state.loggedIn,
       pinTriesLeft: state.tries,
@@ -110,6 +113,7 @@ export function fakeTokenBackend(options: FakeTokenOptions = {}): FakeToken {
         attest: async () => ({ chain: [Uint8Array.of(0x30, 0)], root: 'CN=Test Root', device }),
       },
       token: {
+        describe,
         status,
         changePin: async (secret, context) => {
           if (secret !== 'pin') throw new SignetError('UNSUPPORTED', `this token has no ${secret}`);

@@ -17,8 +17,15 @@ export interface Nss extends Pkcs11Home, AsyncDisposable {
   readonly open: OpenToken;
 }
 
-/** @param label Of the token; all of them have the same serial number. @returns A new, empty database. */
-export async function nss(label: string = NSS_TOKEN.token): Promise<Nss> {
+export interface NssOptions {
+  /** Of the token; all of them have the same serial number. */
+  readonly label?: string;
+  /** False for a token that wants no login. */
+  readonly hasPin?: boolean;
+}
+
+/** @returns A new, empty database. */
+export async function nss({ label = NSS_TOKEN.token, hasPin = true }: NssOptions = {}): Promise<Nss> {
   const temporary = await temporaryDirectory();
   const directory = temporary.path;
   const database = join(directory, 'db');
@@ -26,7 +33,7 @@ export async function nss(label: string = NSS_TOKEN.token): Promise<Nss> {
   const passwordFile = join(directory, 'password');
   await writeFile(passwordFile, `${NSS_PIN}\n`, { mode: 0o600 });
   const env = { PATH: process.env['PATH'] ?? '' };
-  const args = ['-N', '-d', `sql:${database}`, '-f', passwordFile];
+  const args = ['-N', '-d', `sql:${database}`, ...(hasPin ? ['-f', passwordFile] : ['--empty-password'])];
   const { ending, stderr } = await runProgram('certutil', args, { env });
   if (ending !== 0) throw new Error(`certutil failed: ${stderr}`);
   const configuration = `configdir='sql:${database}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=`;

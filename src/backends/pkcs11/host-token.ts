@@ -55,11 +55,11 @@ export class HostToken {
   /** @returns Null if `ifChanged` and the token has the same objects as at the last time. */
   keys(ifChanged: boolean): KeyFacts[] | null {
     // A vanished token answers with an empty list and no error: that must not look like deleted keys.
-    this.session.look();
+    const { flags } = this.session.look();
     const publicKeys = this.session.find(CKO.PUBLIC_KEY);
-    const { isLoggedIn } = this.session;
-    const privateKeys = isLoggedIn ? this.session.find(CKO.PRIVATE_KEY) : [];
-    const listed = [isLoggedIn, ...publicKeys.map(hex), '', ...privateKeys.map(hex)].join(' ');
+    const seesPrivate = this.session.isLoggedIn || !requiresLogin(flags);
+    const privateKeys = seesPrivate ? this.session.find(CKO.PRIVATE_KEY) : [];
+    const listed = [seesPrivate, ...publicKeys.map(hex), '', ...privateKeys.map(hex)].join(' ');
     if (ifChanged && listed === this.#listed) return null;
     this.#privateKeys.clear();
     const privateById = new Map(
@@ -70,7 +70,7 @@ export class HostToken {
     );
     const keys = publicKeys.map((key) => {
       const facts = this.#keyFacts(key);
-      if (!isLoggedIn) return { ...facts, hasPrivate: null };
+      if (!seesPrivate) return { ...facts, hasPrivate: null };
       const alwaysAuthenticate =
         privateById.get(Buffer.from(facts.ckaId, 'base64').toString('hex')) ??
         privateById.get(keyIdOfFacts(facts) ?? 'none');
@@ -256,7 +256,7 @@ export class HostToken {
 
   #noKey({ keyId }: KeyName): SignetError {
     const { flags, loggedIn } = this.session.state();
-    if ((flags & CKF_TOKEN.LOGIN_REQUIRED) !== 0 && !loggedIn) {
+    if (requiresLogin(flags) && !loggedIn) {
       return new SignetError('PIN_REQUIRED', `${this.session.name} needs its PIN`);
     }
     return new SignetError('KEY_NOT_FOUND', `no key ${keyId} on ${this.session.name}`);
@@ -331,6 +331,10 @@ export class HostToken {
 
 /** For a key whose type nobody knows: CK_UNAVAILABLE_INFORMATION, as far as we need it. */
 const UNKNOWN_TYPE = 0xffffffff;
+
+function requiresLogin(flags: number): boolean {
+  return (flags & CKF_TOKEN.LOGIN_REQUIRED) !== 0;
+}
 
 function isReadOnly(error: unknown): boolean {
   const ckr = ckrOf(error);

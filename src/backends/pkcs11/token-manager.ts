@@ -2,7 +2,7 @@
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { SignContext, TokenManager } from '../backend.ts';
-import type { TokenSecret, TokenStatus, WhichToken } from '../token-facts.ts';
+import type { TokenDescription, TokenSecret, TokenStatus, WhichToken } from '../token-facts.ts';
 import { joinParts } from './blob-parts.ts';
 import { CKF_TOKEN } from './constants.ts';
 import { ANSWERS } from './host-protocol.ts';
@@ -22,18 +22,15 @@ export class Pkcs11TokenManager implements TokenManager {
     this.#backendName = backendName;
   }
 
+  async describe(): Promise<TokenDescription> {
+    return this.#description((await this.#look()).token);
+  }
+
   async status(): Promise<TokenStatus> {
-    const last = this.#connection.last;
-    let attached: AttachedToken;
-    try {
-      attached = await this.#connection.attach();
-      attached.state = await stateOf(attached);
-    } catch (error) {
-      if (last === undefined || !(error instanceof SignetError) || error.code !== 'TOKEN_NOT_PRESENT') throw error;
-      return { ...this.#describe(last), present: false, loggedIn: false };
-    }
-    const { warnings, ...triesLeft } = await this.#login.tries.counters(attached);
-    const status = this.#describe(attached);
+    const { token, isThere } = await this.#look();
+    if (!isThere) return { ...this.#status(token), present: false, loggedIn: false };
+    const { warnings, ...triesLeft } = await this.#login.tries.counters(token);
+    const status = this.#status(token);
     return {
       ...status,
       ...triesLeft,
@@ -106,6 +103,19 @@ export class Pkcs11TokenManager implements TokenManager {
     await this.#connection.release();
   }
 
+  /** The token with its state of now, or as it was last. @throws {SignetError} as `describe` */
+  async #look(): Promise<{ readonly token: AttachedToken; readonly isThere: boolean }> {
+    const { last } = this.#connection;
+    try {
+      const token = await this.#connection.attach();
+      token.state = await stateOf(token);
+      return { token, isThere: true };
+    } catch (error) {
+      if (last === undefined || !(error instanceof SignetError) || error.code !== 'TOKEN_NOT_PRESENT') throw error;
+      return { token: last, isThere: false };
+    }
+  }
+
   async #request(
     began: AttachedToken,
     request: { readonly op: 'changePin'; readonly user: 'user' | 'so' } | { readonly op: 'setUserPin' },
@@ -145,13 +155,17 @@ export class Pkcs11TokenManager implements TokenManager {
     await use(one, two);
   }
 
-  #describe({ facts, profile, state: { flags, loggedIn } }: AttachedToken): TokenStatus {
+  #description({ facts: { label, serial, manufacturer, model } }: AttachedToken): TokenDescription {
+    const identity = { backend: this.#backendName, label, serial };
+    return { identity, manufacturer, model, modulePath: this.#connection.modulePath };
+  }
+
+  #status(token: AttachedToken): TokenStatus {
+    const { profile, state } = token;
+    const { flags, loggedIn } = state;
     return {
-      identity: { backend: this.#backendName, label: facts.label, serial: facts.serial },
-      manufacturer: facts.manufacturer,
-      model: facts.model,
+      ...this.#description(token),
       firmware: undefined,
-      modulePath: this.#connection.modulePath,
       present: true,
       loggedIn,
       pinTriesLeft: undefined,

@@ -13,11 +13,12 @@ import { decodeAttributes, publicKeyFromAttributes } from '../pkcs11/public-obje
 import type { AttachedToken } from '../pkcs11/token-connection.ts';
 import { toPinPolicy, verifyAttestationOf } from './attested-device.ts';
 import type { KeyRecord, KeyRecords } from './key-records.ts';
-import { checkLibraryVersion, checkSeesKeyIn } from './library.ts';
+import { checkLibraryVersion, mayNotBeEmpty, seesEveryKey } from './library.ts';
 import { ATTESTATION_SLOT, type PivSlot, slotOfCkaId } from './piv-slots.ts';
 import { conventionalOwner, isCertificateOf, marksVacancy, recordedOwner } from './slot-certificate.ts';
 import type { KeyPolicies } from './slot-choice.ts';
 import { readSlot, type SlotContents } from './slot-contents.ts';
+import { hasKey } from './slot-key.ts';
 import { formatVersion, parseYubicoVersion } from './versions.ts';
 
 export interface KeyDescriptionsOptions {
@@ -27,6 +28,8 @@ export interface KeyDescriptionsOptions {
   readonly records: KeyRecords;
   /** For the dates of certificates. */
   readonly now: () => Date;
+  /** For programs that are run. */
+  readonly env: NodeJS.ProcessEnv;
 }
 
 export class KeyDescriptions {
@@ -95,7 +98,7 @@ export class KeyDescriptions {
   /**
    * Whether there is nothing in a slot, or what stands in the place of a key that was removed.
    *
-   * @throws {SignetError} UNSUPPORTED if the library cannot tell; TOKEN_NOT_PRESENT, UNAVAILABLE
+   * @throws {SignetError} UNSUPPORTED if neither the library nor the card can tell; TOKEN_NOT_PRESENT, UNAVAILABLE
    */
   async isFree(token: AttachedToken, slot: PivSlot): Promise<boolean> {
     const { hasCertificate, claims, certificate } = await readSlot(token, slot);
@@ -110,8 +113,16 @@ export class KeyDescriptions {
     } else if (hasCertificate || this.#slots.has(slot)) {
       return false; // a key without a certificate shows in the last listing
     }
-    checkSeesKeyIn(slot, token);
-    return true;
+    return seesEveryKey(token) || !(await this.#hasUnseenKey(token, slot));
+  }
+
+  /** @throws {SignetError} UNSUPPORTED if the card cannot be asked */
+  async #hasUnseenKey(token: AttachedToken, slot: PivSlot): Promise<boolean> {
+    try {
+      return await hasKey(slot, { token: token.facts, env: this.#options.env });
+    } catch (error) {
+      throw error instanceof SignetError ? mayNotBeEmpty(slot, token, error) : error;
+    }
   }
 
   /**

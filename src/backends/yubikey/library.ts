@@ -61,19 +61,26 @@ interface DeviceVersions {
   readonly facts: Pick<TokenFacts, 'firmware'>;
 }
 
-/**
- * Refuses to take a slot for empty in which an older library may not see a key: one that was imported without a certificate.
- *
- * @throws {SignetError} UNSUPPORTED
- */
-export function checkSeesKeyIn(slot: string, { module, facts }: DeviceVersions): void {
+/** Whether the library sees each key that the YubiKey may have: older ones miss some that were imported without a certificate. */
+export function seesEveryKey({ module, facts }: DeviceVersions): boolean {
   const [library, firmware] = [parseYubicoVersion(module.version), parseYubicoVersion(facts.firmware)];
-  if (library !== undefined && isAtLeast(library, KNOWS_NEW_KEYS)) return;
-  if (firmware !== undefined && !isAtLeast(firmware, FIRST_WITH_NEW_KEYS)) return;
+  if (library !== undefined && isAtLeast(library, KNOWS_NEW_KEYS)) return true;
+  return firmware !== undefined && !isAtLeast(firmware, FIRST_WITH_NEW_KEYS);
+}
+
+/** The error for a slot that looks empty to a library that does not see every key. @param cause Why nobody else could tell. */
+export function mayNotBeEmpty(
+  slot: string,
+  { module }: Pick<DeviceVersions, 'module'>,
+  cause: SignetError,
+): SignetError {
+  const library = parseYubicoVersion(module.version);
   const which = library === undefined ? '' : ` ${formatVersion(library)}`;
   const problem = `libykcs11${which} does not see every key of this YubiKey: slot ${slot} may not be empty`;
-  throw new SignetError('UNSUPPORTED', problem, {
-    hint: 'install version 2.5 or later, or name the slot and ask for overwriting',
+  const remedy = cause.code === 'UNSUPPORTED' ? 'install opensc-tool (package opensc)' : `try again (${cause.message})`;
+  return new SignetError('UNSUPPORTED', problem, {
+    hint: `${remedy}, install libykcs11 2.5 or later, or name the slot and ask for overwriting`,
+    cause,
   });
 }
 

@@ -8,17 +8,12 @@ import type { TokenFacts } from '../pkcs11/host-protocol.ts';
 import { type CardAnswer, sendToCard } from './opensc-tool.ts';
 import { pinTriesWithTool } from './piv-tool.ts';
 import { findValue } from './short-tlv.ts';
-
-/** A card at work, as one that waits for a touch, answers nobody else; milliseconds. */
-const TIMEOUT_MS = 3000;
-const SUCCESS = 0x9000;
+import { CARD_TIMEOUT_MS, GET_SERIAL, getMetadata, isSerial, SUCCESS } from './yubico-commands.ts';
 
 /** SELECT by name: PIV (NIST SP 800-73-4 part 2, 3.1.1). It ends every login. */
 const SELECT = '00A4040005A000000308';
-/** Yubico's GET SERIAL, since firmware 5.0. */
-const SERIAL = '00F80000';
-/** Yubico's GET METADATA of PIN, PUK and management key, since firmware 5.3. */
-const METADATA = ['00F70080', '00F70081', '00F7009B'];
+/** Of PIN, PUK and management key. */
+const METADATA = ['80', '81', '9b'].map(getMetadata);
 /** VERIFY without data: 63Cx has the tries that are left (NIST SP 800-73-4 part 2, 3.2.1). */
 const PIN_STATUS = '00200080';
 const PIN_BLOCKED = 0x6983;
@@ -74,21 +69,24 @@ async function read(request: RetryCountersRequest): Promise<RetryCounters> {
   if (told !== undefined || request.isLoggedIn()) return countersOf(told ?? {}, problem);
   const { token, env } = request;
   // It selects PIV, which nobody loses anything by now, and cannot ask for the PUK.
-  const triesLeft = await pinTriesWithTool({ token, env }, TIMEOUT_MS).catch(() => undefined);
+  const triesLeft = await pinTriesWithTool({ token, env }, CARD_TIMEOUT_MS).catch(() => undefined);
   return countersOf({ pin: triesLeft === undefined ? undefined : { triesLeft } }, problem);
 }
 
 /** @returns Undefined if it is not this YubiKey that answers. @throws {SignetError} as `sendToCard` */
 async function askWithOpensc({ token, env, isLoggedIn }: RetryCountersRequest): Promise<PivFacts | undefined> {
   const { serial, slotDescription: reader } = token;
-  const ask = async (...commands: readonly string[]) => sendToCard({ reader, commands, env, timeoutMs: TIMEOUT_MS });
+  const ask = async (...commands: readonly string[]) =>
+    sendToCard({ reader, commands, env, timeoutMs: CARD_TIMEOUT_MS });
   // The library has selected PIV, unless another program selected something else since then.
-  let [number, ...metadata] = await ask(SERIAL, ...METADATA);
-  if (number?.statusWord !== SUCCESS && !isLoggedIn()) [, number, ...metadata] = await ask(SELECT, SERIAL, ...METADATA);
+  let [number, ...metadata] = await ask(GET_SERIAL, ...METADATA);
+  if (number?.statusWord !== SUCCESS && !isLoggedIn()) {
+    [, number, ...metadata] = await ask(SELECT, GET_SERIAL, ...METADATA);
+  }
   if (!isSerial(number, serial)) return undefined;
   const facts = readMetadata(metadata);
   if (facts.pin !== undefined || isLoggedIn()) return facts;
-  const [same, status] = await ask(SERIAL, PIN_STATUS);
+  const [same, status] = await ask(GET_SERIAL, PIN_STATUS);
   return isSerial(same, serial) ? { ...facts, pin: readPinStatus(status) } : undefined;
 }
 
@@ -123,10 +121,6 @@ export interface PivFacts {
 export interface ReferenceCounter {
   readonly triesLeft: number;
   readonly isFactory?: boolean | undefined;
-}
-
-function isSerial(answer: CardAnswer | undefined, serial: string): boolean {
-  return answer?.statusWord === SUCCESS && answer.data.length === 4 && String(answer.data.readUInt32BE()) === serial;
 }
 
 /** @param answers Of GET METADATA for PIN, PUK and management key. */

@@ -117,11 +117,11 @@ export class YubikeyBackend implements KeyBackend {
    * @throws {SignetError} CONFIGURATION if the library cannot be loaded, several YubiKeys match, or a file cannot be read
    */
   static async open(options: YubikeyOptions): Promise<YubikeyBackend> {
-    const { serial, modulePath, authorities, now = currentTime } = options;
+    const { serial, modulePath, authorities, now = currentTime, env } = options;
     const named = serial === undefined ? {} : { serial };
     const records = new KeyRecords(options.stateDirectory, options.onEvent);
     if (serial !== undefined) await records.load(serial);
-    const descriptions = new KeyDescriptions({ authorities, now, records });
+    const descriptions = new KeyDescriptions({ authorities, now, records, env });
     const counters = new RetryCounterReader();
     const hooks: TokenHooks = {
       prepare: (token, keys) => descriptions.prepare(token, keys),
@@ -129,8 +129,7 @@ export class YubikeyBackend implements KeyBackend {
       mechanismsOf: mechanismsOfDevice,
       writerPin: (context, access) => obtainManagementKey(context, access, managementKeyOptions(options)),
       place: (request, token) => placeOf(request, token, (slot) => descriptions.isFree(token, slot)),
-      retryCounters: (token) =>
-        counters.read({ token: token.facts, env: options.env, isLoggedIn: () => token.state.loggedIn }),
+      retryCounters: (token) => counters.read({ token: token.facts, env, isLoggedIn: () => token.state.loggedIn }),
       importPlace: (request, token) => placeOf(request, token, (slot) => descriptions.isFree(token, slot)),
     };
     const uri = { ...named, modulePath };

@@ -7,7 +7,7 @@ import { joinParts } from '../pkcs11/blob-parts.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { ANSWERS } from '../pkcs11/host-protocol.ts';
 import type { AttachedToken } from '../pkcs11/token-connection.ts';
-import type { TokenSecret, TokenStatus } from '../token-facts.ts';
+import type { TokenDescription, TokenSecret, TokenStatus } from '../token-facts.ts';
 import { libraryWarnings } from './library.ts';
 import { formatVersion, parseYubicoVersion } from './versions.ts';
 import { withInteraction } from './with-interaction.ts';
@@ -25,6 +25,10 @@ export class YubikeyTokenManager implements TokenManager {
   constructor(base: TokenManager, access: TokenAccess) {
     this.#base = base;
     this.#access = access;
+  }
+
+  describe(): Promise<TokenDescription> {
+    return this.#base.describe();
   }
 
   async status(): Promise<TokenStatus> {

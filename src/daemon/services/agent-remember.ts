@@ -58,7 +58,7 @@ async function forgottenName(keyring: Keyring, request: ForgetRequest): Promise<
   const { serial, label, token: name } = request;
   if (serial !== '' && label && !name) return pinName({ serial, label });
   const { token } = await tokenOf(keyring, request, label || undefined);
-  return pinName((await token.status()).identity);
+  return pinName((await token.describe()).identity);
 }
 
 async function keySubject(keyring: Keyring, keyId: KeyId): Promise<Subject> {
@@ -79,11 +79,14 @@ async function keySubject(keyring: Keyring, keyId: KeyId): Promise<Subject> {
 
 async function tokenSubject(keyring: Keyring, request: ForgetRequest): Promise<Subject> {
   const { backend, token } = await tokenOf(keyring, request, request.label || undefined);
-  const { identity, pinTriesLeft: triesLeft } = await token.status();
-  const question = { token: identity, secret: 'pin', isNew: false, triesLeft, key: undefined } as const;
+  const { identity } = await token.describe();
   return {
     name: pinName(identity),
-    ask: async ({ interaction, signal }) => interaction?.pin(question, signal),
+    ask: async ({ interaction, signal }) => {
+      if (interaction === undefined) return undefined;
+      const { pinTriesLeft: triesLeft } = await token.status();
+      return interaction.pin({ token: identity, secret: 'pin', isNew: false, triesLeft, key: undefined }, signal);
+    },
     check: async (pin) => {
       await backend.unlocker?.unlock(await anyKeyOf(backend), pin, undefined);
     },

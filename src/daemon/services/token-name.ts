@@ -27,10 +27,10 @@ function yubikeyName(text: string): TokenName {
     text,
     location: nameOfYubikey(serial === undefined ? {} : { serial }),
     untold: undefined,
-    fits: (status) =>
-      status.identity.backend === 'yubikey' &&
-      isEqual(serial, status.identity.serial) &&
-      isEqual(modulePath, status.modulePath),
+    fits: (told) =>
+      told.identity.backend === 'yubikey' &&
+      isEqual(serial, told.identity.serial) &&
+      isEqual(modulePath, told.modulePath),
   };
 }
 
@@ -43,12 +43,12 @@ function pkcs11Name(text: string): TokenName {
     text,
     location: formatPkcs11Uri(path),
     untold,
-    fits: (status) =>
-      isEqual(token, status.identity.label) &&
-      isEqual(serial, status.identity.serial) &&
-      isEqual(manufacturer, status.manufacturer) &&
-      isEqual(model, status.model) &&
-      isEqual(modulePath, status.modulePath),
+    fits: (told) =>
+      isEqual(token, told.identity.label) &&
+      isEqual(serial, told.identity.serial) &&
+      isEqual(manufacturer, told.manufacturer) &&
+      isEqual(model, told.model) &&
+      isEqual(modulePath, told.modulePath),
   };
 }
 

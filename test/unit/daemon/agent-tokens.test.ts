@@ -132,6 +132,7 @@ describe('the PIN', () => {
     });
     await agent.changePin({ serial: '2', secret: 'pin' }, { interaction });
     expect([one.state.pin, two.state.pin]).toEqual([PIN, '654321']);
+    expect([one.state.timesAsked, two.state.timesAsked]).toEqual([0, 0]);
   });
 
   it.each([
@@ -188,6 +189,19 @@ describe('Remember, for a token', () => {
     expect(who.asked.map(({ kind, tries_left }) => [kind, tries_left])).toEqual([['pin', 2]]);
     expect([...server.kept]).toEqual([['pin:pkcs11:token=Test;serial=4711', PIN]]);
     expect(await agent.forget({ key_id: '', serial: '4711' })).toEqual({ forgotten: true });
+  });
+
+  it('asks the token how many tries are left only if a person is asked', async () => {
+    const token = fakeTokenBackend();
+    const agent = await start([token]);
+    await agent.remember({ key_id: '', serial: '4711', secret: bytes(PIN) });
+    const nothing = agent.remember({ key_id: '', serial: '4711', secret: bytes('') });
+    await expect(nothing).rejects.toMatchObject({ code: 'PIN_REQUIRED' });
+    await agent.forget({ key_id: '', serial: '4711' });
+    expect(token.state.timesAsked).toBe(0);
+    const { interaction } = await asking(agent, () => PIN);
+    await agent.remember({ key_id: '', serial: '4711', secret: bytes('') }, { interaction });
+    expect(token.state.timesAsked).toBe(1);
   });
 
   it('checks the PIN of one that is open as well', async () => {
