@@ -1,5 +1,6 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import type { KeyBackend, KeyGenerator, SignContext, TokenManager } from '../../../src/backends/backend.ts';
+import type { KeyBackend, KeyGenerator, KeyInfo, SignContext, TokenManager } from '../../../src/backends/backend.ts';
 import { MemoryBackend } from '../../../src/backends/memory/memory-backend.ts';
 import { parseKeyId } from '../../../src/crypto/key-id.ts';
 import { Secret } from '../../../src/crypto/secret.ts';
@@ -58,6 +59,27 @@ describe('finding a key', () => {
     const keyring = keyringOf([fakeBackend(), fakeBackend()]);
     expect(await keyring.find(KEY_ID)).toBeUndefined();
     await expect(keyring.locate(KEY_ID)).rejects.toMatchObject({ code: 'KEY_NOT_FOUND', message: `no key ${KEY_ID}` });
+  });
+
+  it('does not wait for a slow backend while another one has the key', async () => {
+    const hanging = fakeBackend({ name: 'yubikey', find: () => new Promise(() => undefined) });
+    const present = holding();
+    expect((await keyringOf([hanging, present]).locate(KEY_ID)).backend).toBe(present);
+  });
+
+  it('waits for a slow backend if no other one has the key: what comes late is no failure', async () => {
+    const slow = (answer: () => Promise<KeyInfo | undefined>) =>
+      fakeBackend({ name: 'pkcs11', find: () => delay(1200).then(answer) });
+    const late = slow(async () => fakeKeyInfo(KEY_ID));
+    expect((await keyringOf([late, fakeBackend()]).locate(KEY_ID)).backend).toBe(late);
+    const nothing = slow(async () => undefined);
+    expect((await keyringOf([nothing, late, failedBackend('yubikey')]).locate(KEY_ID)).backend).toBe(late);
+    expect(await keyringOf([nothing, fakeBackend()]).find(KEY_ID)).toBeUndefined();
+    const failing = slow(() => Promise.reject(new SignetError('TOKEN_NOT_PRESENT', 'taken out')));
+    await expect(keyringOf([failing, fakeBackend()]).find(KEY_ID)).rejects.toMatchObject({
+      code: 'TOKEN_NOT_PRESENT',
+      message: 'taken out',
+    });
   });
 
   it('asks for the public half only where it is not told', async () => {
