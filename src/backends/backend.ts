@@ -257,7 +257,11 @@ export interface KeyArchiver {
 
 /** The home as a device: what can be done to the token itself. All questions go through the context's `Interaction`. */
 export interface TokenManager {
-  /** Spends no try. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
+  /**
+   * Spends no try. Of a token that is away or cannot be reached what was known last, with `present` false.
+   *
+   * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE if nothing was known yet
+   */
   status(): Promise<TokenStatus>;
   /** Asks for the old PIN (or PUK, SO PIN) and the new one. @throws {SignetError} PIN_INCORRECT, PIN_LOCKED, PIN_REQUIRED, UNSUPPORTED */
   changePin(secret: Exclude<TokenSecret, 'management-key'>, context: SignContext): Promise<void>;

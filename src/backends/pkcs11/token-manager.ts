@@ -29,7 +29,7 @@ export class Pkcs11TokenManager implements TokenManager {
       attached = await this.#connection.attach();
       attached.state = await stateOf(attached);
     } catch (error) {
-      if (last === undefined || !(error instanceof SignetError) || error.code !== 'TOKEN_NOT_PRESENT') throw error;
+      if (last === undefined || !(error instanceof SignetError)) throw error;
       return { ...this.#describe(last), present: false, loggedIn: false };
     }
     const { warnings, ...triesLeft } = await this.#login.tries.counters(attached);
