@@ -104,14 +104,14 @@ describe('a token host', () => {
   });
 
   it('is replaced when it does not answer in time, and everybody who waits is told', async () => {
-    const { backend, sign } = await openWithKey({ operationTimeoutMs: 300 });
+    const { backend, sign } = await openWithKey({ operationTimeoutMs: 5000 });
     const { hostPid } = backend;
     await fake.plan({ sign: 'hang' });
     // More than the host has at one time.
     const errors = await Promise.all(Array.from({ length: 20 }, () => failure(sign())));
     expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(['UNAVAILABLE']));
     expect(errors[0]?.message).toBe(
-      'the token host of pkcs11:token=fake (fake.so) did not answer within 300 ms and is replaced',
+      'the token host of pkcs11:token=fake (fake.so) did not answer within 5000 ms and is replaced',
     );
     await fake.plan({});
     await sign();

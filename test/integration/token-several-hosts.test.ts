@@ -28,7 +28,7 @@ afterEach(() => resources[Symbol.asyncDispose]());
 
 async function open(options: Partial<Pkcs11Options> = {}): Promise<Pkcs11Backend> {
   const uri = { ...tokenUri('ci'), modulePath: module.modulePath };
-  const defaults = { pinFile: await hsm.pinFile(), env: module.env, operationTimeoutMs: 3000, hosts: HOSTS };
+  const defaults = { pinFile: await hsm.pinFile(), env: module.env, operationTimeoutMs: 60_000, hosts: HOSTS };
   return resources.use(await hsm.open(uri, { ...defaults, ...options }));
 }
 
