@@ -184,6 +184,23 @@ describe('a token host', () => {
     await waitFor('the loss to be known', async () => !(await backend.health()).ready);
   });
 
+  it('that is slow fails no look-up and no check', async () => {
+    const { backend, key } = await openWithKey();
+    await fake.plan({ keysDelayMs: 1500 });
+    expect(await backend.health()).toEqual({ ready: true });
+    process.kill(backend.hostPid ?? 0, 'SIGKILL');
+    await waitFor('its end', () => backend.hostPid === undefined);
+    expect(await backend.find(key.keyId)).toMatchObject({ keyId: key.keyId, role: 'root' });
+  });
+
+  it('that ends right after its token was attached says why', async () => {
+    await fake.plan({ login: 'exit' });
+    const events: unknown[] = [];
+    await fake.open({ pinFile: await fake.pinFile(), onEvent: (_, error) => events.push(error) });
+    const message = 'the token host of pkcs11:token=fake (fake.so) ended (exit code 8)';
+    expect(events).toContainEqual(expect.objectContaining({ code: 'UNAVAILABLE', message }));
+  });
+
   it('gets neither passphrases nor flags for Node from the environment', async () => {
     // A host that took these over would not start at all.
     const env = { FAKE_HOST: `${fake.directory}/plan.json`, NODE_OPTIONS: '--no-such-flag', NOTARY_SIGNER_A: 'x' };

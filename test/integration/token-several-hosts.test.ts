@@ -88,7 +88,7 @@ describe('several hosts of one token', () => {
   });
 
   it.each(['SIGKILL', 'SIGSTOP'] as const)('go on when one of them gets %s, and it is replaced', async (signal) => {
-    const backend = await open();
+    const backend = await open(signal === 'SIGSTOP' ? { operationTimeoutMs: 5000 } : {});
     const key = await makeKey(backend);
     await allSign(backend, key);
     for (const pid of await hostPids()) {
