@@ -34,7 +34,7 @@ export type ErrorCode =
 export interface SignetErrorOptions {
   /** The remedy, as an imperative sentence without a full stop. */
   readonly hint?: string;
-  /** PIN tries left on the token, where it said so. */
+  /** Tries that the token has left of what was refused or is locked: PIN, PUK or SO PIN. Undefined where it did not say. */
   readonly retriesLeft?: number;
   /** The foreign error. Goes to the log at debug level, never to a client. */
   readonly cause?: unknown;

@@ -266,12 +266,17 @@ export interface KeyArchiver {
 /** The home as a device: what can be done to the token itself. All questions go through the context's `Interaction`. */
 export interface TokenManager {
   /**
-   * Which token it is now; the last one while there is none. A mere look: runs no program, asks the device for no counters.
+   * Which token it is now, or was last if it is away or cannot be reached. A mere look: runs no program, asks the device for no
+   * counters.
    *
-   * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE
+   * @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE if nothing was known yet
    */
   describe(): Promise<TokenDescription>;
-  /** As `describe`, with all that the device tells. Spends no try. @throws {SignetError} TOKEN_NOT_PRESENT, UNAVAILABLE */
+  /**
+   * As `describe`, with all that the device tells; of a token that is away, with `present` false. Spends no try.
+   *
+   * @throws {SignetError} as `describe`
+   */
   status(): Promise<TokenStatus>;
   /** Asks for the old PIN (or PUK, SO PIN) and the new one. @throws {SignetError} PIN_INCORRECT, PIN_LOCKED, PIN_REQUIRED, UNSUPPORTED */
   changePin(secret: Exclude<TokenSecret, 'management-key'>, context: SignContext): Promise<void>;

@@ -15,3 +15,19 @@ export function within<Result>(
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }
+
+/** What `orLate` answers in place of a result that is not there yet. */
+export const LATE: unique symbol = Symbol('late');
+
+/** Waits for so long. @returns `LATE` if the promise has not settled by then: it goes on, and may be waited for again. */
+export async function orLate<Result>(promise: Promise<Result>, patienceMs: number): Promise<Result | typeof LATE> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<typeof LATE>((resolve) => {
+    timer = setTimeout(resolve, patienceMs, LATE);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

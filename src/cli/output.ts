@@ -46,7 +46,7 @@ export function printNote(text: string): void {
 
 export function printError(error: SignetError): void {
   printNote(error.message);
-  if (error.retriesLeft !== undefined) printNote(`PIN tries left: ${error.retriesLeft}`);
+  if (error.retriesLeft !== undefined) printNote(`tries left: ${error.retriesLeft}`);
   if (error.hint !== undefined) printNote(`hint: ${error.hint}`);
 }
 

@@ -8,6 +8,7 @@ import type {
   KeyRequest,
   SignContext,
 } from '../backends/backend.ts';
+import { LATE, orLate } from '../backends/deadline.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import { PrivateKey } from '../crypto/private-key.ts';
 import type { PublicKey } from '../crypto/public-key.ts';
@@ -18,6 +19,8 @@ import { checkFits, isToken, locations, narrow, type Target } from './target.ts'
 
 /** What an RSA key may be asked for in. */
 const MODULUS_BITS = [2048, 3072, 4096] as const;
+/** How long a look-up waits for one backend before it asks the next one as well, milliseconds. */
+const PATIENCE_MS = 1000;
 
 /** A key and the backend that holds it. */
 export interface LocatedKey {
@@ -69,20 +72,34 @@ export class Keyring implements AsyncDisposable {
   }
 
   /**
+   * Asks one backend after the other. One that takes long (a token that is being attached, or hangs) keeps nobody from the
+   * keys of the others; it is waited for if none of them has the key.
+   *
    * @returns Undefined only if every backend answered that it has no such key.
    * @throws {SignetError} the failure of a backend that could not be asked, if no other one has the key
    */
   async find(keyId: KeyId): Promise<LocatedKey | undefined> {
-    let failure: unknown;
+    const failures: unknown[] = [];
+    const slow: Promise<LocatedKey | undefined>[] = [];
     for (const backend of this.backends) {
+      const looking = lookIn(backend, keyId);
       try {
-        const info = await backend.find(keyId);
-        if (info !== undefined) return { info, backend };
+        const located = await orLate(looking, PATIENCE_MS);
+        if (located === LATE) slow.push(looking);
+        else if (located !== undefined) return located;
       } catch (error) {
-        failure ??= error;
+        failures.push(error);
       }
     }
-    if (failure !== undefined) throw failure;
+    for (const looking of slow) {
+      try {
+        const located = await looking;
+        if (located !== undefined) return located;
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
     return undefined;
   }
 
@@ -254,6 +271,11 @@ export class Keyring implements AsyncDisposable {
   #named(name: string): readonly KeyBackend[] {
     return name === 'storage' ? [this.storage] : this.backends.filter((backend) => backend.name === name);
   }
+}
+
+async function lookIn(backend: KeyBackend, keyId: KeyId): Promise<LocatedKey | undefined> {
+  const info = await backend.find(keyId);
+  return info === undefined ? undefined : { info, backend };
 }
 
 function makes({ generator }: KeyBackend, kind: KeyKindRequest): boolean {

@@ -1,7 +1,6 @@
 /** A question that nobody waits for too long: an answer that comes too late is there for who asks next. */
+import { LATE, orLate } from '../backends/deadline.ts';
 import type { Secret } from '../crypto/secret.ts';
-
-const LATE = Symbol('late');
 
 export interface LateAnswerOptions {
   /** How long it is kept if it came too late, milliseconds. */
@@ -30,16 +29,11 @@ export class LateAnswer {
 
   /** @returns A copy of the secret, which the caller disposes of; undefined if there is none, or none in time */
   async wait(patienceMs: number): Promise<Secret | undefined> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<typeof LATE>((resolve) => {
-      timer = setTimeout(resolve, patienceMs, LATE);
-    });
     this.#waiting++;
     try {
-      const answer = await Promise.race([this.#answer, late]);
+      const answer = await orLate(this.#answer, patienceMs);
       return answer === LATE ? undefined : answer?.clone();
     } finally {
-      clearTimeout(timer);
       this.#waiting--;
       if (this.#keeping !== undefined) this.discard();
     }

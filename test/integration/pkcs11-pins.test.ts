@@ -312,6 +312,7 @@ describe('the PINs of a token', () => {
     await generate(backend, person(TEST_PIN).context); // logged in: the officer's turn ends that
     await expect(backend.token.unblockPin(person(WRONG_PIN, '55667788').context)).rejects.toMatchObject({
       code: 'PIN_INCORRECT',
+      message: expect.stringMatching(/: login as the security officer on token "ci" failed \(CKR_PIN_INCORRECT\)$/),
       hint: 'the SO PIN is wrong',
     });
     const asked = person(SO_PIN, '55667788');
@@ -334,9 +335,11 @@ describe('the PINs of a token', () => {
       'INVALID_ARGUMENT',
     );
     expect(await backend.find(key.keyId)).toBeDefined();
-    expect(await outcome(backend.token.initialise?.('ci', person(WRONG_PIN, '1').context) ?? Promise.resolve())).toBe(
-      'PIN_INCORRECT',
-    );
+    await expect(backend.token.initialise?.('ci', person(WRONG_PIN, '1').context)).rejects.toMatchObject({
+      code: 'PIN_INCORRECT',
+      message: expect.stringMatching(/: initialising token "ci" failed \(CKR_PIN_INCORRECT\)$/),
+      hint: 'the SO PIN is wrong',
+    });
     await backend.token.initialise?.('ci', person(SO_PIN, '12121212').context);
     const other = await generate(backend, person('12121212').context);
     expect(await backend.find(key.keyId)).toBeUndefined();

@@ -104,14 +104,14 @@ describe('a token host', () => {
   });
 
   it('is replaced when it does not answer in time, and everybody who waits is told', async () => {
-    const { backend, sign } = await openWithKey({ operationTimeoutMs: 300 });
+    const { backend, sign } = await openWithKey({ operationTimeoutMs: 5000 });
     const { hostPid } = backend;
     await fake.plan({ sign: 'hang' });
     // More than the host has at one time.
     const errors = await Promise.all(Array.from({ length: 20 }, () => failure(sign())));
     expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(['UNAVAILABLE']));
     expect(errors[0]?.message).toBe(
-      'the token host of pkcs11:token=fake (fake.so) did not answer within 300 ms and is replaced',
+      'the token host of pkcs11:token=fake (fake.so) did not answer within 5000 ms and is replaced',
     );
     await fake.plan({});
     await sign();
@@ -182,6 +182,23 @@ describe('a token host', () => {
     await fake.plan({ tokens: [], sign: 'lost' });
     process.kill(backend.hostPid ?? 0, 'SIGKILL');
     await waitFor('the loss to be known', async () => !(await backend.health()).ready);
+  });
+
+  it('that is slow fails no look-up and no check', async () => {
+    const { backend, key } = await openWithKey();
+    await fake.plan({ keysDelayMs: 1500 });
+    expect(await backend.health()).toEqual({ ready: true });
+    process.kill(backend.hostPid ?? 0, 'SIGKILL');
+    await waitFor('its end', () => backend.hostPid === undefined);
+    expect(await backend.find(key.keyId)).toMatchObject({ keyId: key.keyId, role: 'root' });
+  });
+
+  it('that ends right after its token was attached says why', async () => {
+    await fake.plan({ login: 'exit' });
+    const events: unknown[] = [];
+    await fake.open({ pinFile: await fake.pinFile(), onEvent: (_, error) => events.push(error) });
+    const message = 'the token host of pkcs11:token=fake (fake.so) ended (exit code 8)';
+    expect(events).toContainEqual(expect.objectContaining({ code: 'UNAVAILABLE', message }));
   });
 
   it('gets neither passphrases nor flags for Node from the environment', async () => {

@@ -28,7 +28,7 @@ afterEach(() => resources[Symbol.asyncDispose]());
 
 async function open(options: Partial<Pkcs11Options> = {}): Promise<Pkcs11Backend> {
   const uri = { ...tokenUri('ci'), modulePath: module.modulePath };
-  const defaults = { pinFile: await hsm.pinFile(), env: module.env, operationTimeoutMs: 3000, hosts: HOSTS };
+  const defaults = { pinFile: await hsm.pinFile(), env: module.env, operationTimeoutMs: 60_000, hosts: HOSTS };
   return resources.use(await hsm.open(uri, { ...defaults, ...options }));
 }
 
@@ -88,7 +88,7 @@ describe('several hosts of one token', () => {
   });
 
   it.each(['SIGKILL', 'SIGSTOP'] as const)('go on when one of them gets %s, and it is replaced', async (signal) => {
-    const backend = await open();
+    const backend = await open(signal === 'SIGSTOP' ? { operationTimeoutMs: 5000 } : {});
     const key = await makeKey(backend);
     await allSign(backend, key);
     for (const pid of await hostPids()) {

@@ -100,7 +100,8 @@ describe('the tries that are left', () => {
     expect(await outcomeOf(backend.token.unblockPin(mistaken.context))).toEqual({
       code: 'PIN_INCORRECT',
       message: `${NAME} refused the PUK`,
-      hint: 'tries left until it is locked for good: 2',
+      hint: 'without tries it is locked for good; there are three, unless set otherwise',
+      retriesLeft: 2,
     });
     for (let i = 0; i < 2; i++) await spend('PUK');
     expect(await outcomeOf(backend.token.unblockPin(person.context))).toMatchObject({

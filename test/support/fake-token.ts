@@ -62,7 +62,7 @@ export async function fakeToken(): Promise<FakeToken> {
       const backend = await Pkcs11Backend.open({
         uri: { token: 'fake', modulePath: '/nowhere/fake.so' },
         pinFile: undefined,
-        operationTimeoutMs: 5000,
+        operationTimeoutMs: 60_000,
         env: { FAKE_HOST: file },
         entry: ENTRY,
         onEvent: () => undefined,

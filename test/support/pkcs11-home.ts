@@ -26,7 +26,7 @@ export function opener({ modulePath, env }: Pick<Pkcs11Home, 'modulePath' | 'env
     Pkcs11Backend.open({
       uri: { modulePath, ...token },
       pinFile: undefined,
-      operationTimeoutMs: 10_000,
+      operationTimeoutMs: 60_000,
       env,
       entry: HOST_ENTRY,
       onEvent: () => undefined,

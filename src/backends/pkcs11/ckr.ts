@@ -50,15 +50,29 @@ const CODES: Partial<Record<CkrName, ErrorCode>> = {
   CRYPTOKI_NOT_INITIALIZED: 'UNAVAILABLE',
 };
 
+/** What helps against a PIN that is locked, by whose it is. */
+export const PIN_LOCKED_HINT = {
+  user: 'set a new one with the SO PIN or PUK: signet token unblock',
+  so: 'only the maker of the token can say what is to be done about that',
+} as const;
+
 const HINTS: Partial<Record<CkrName, string>> = {
   PIN_INCORRECT: 'the PIN is wrong',
   PIN_INVALID: 'the PIN has characters that the token does not take',
   PIN_LEN_RANGE: 'the PIN is shorter or longer than the token takes',
   USER_PIN_NOT_INITIALIZED: 'set a user PIN on the token',
   PIN_EXPIRED: 'change the PIN of the token: signet token change-pin',
-  PIN_LOCKED: 'set a new one with the SO PIN or PUK: signet token unblock',
+  PIN_LOCKED: PIN_LOCKED_HINT.user,
   SESSION_READ_ONLY: 'the token is write-protected',
   TOKEN_WRITE_PROTECTED: 'the token is write-protected',
+};
+
+/** Of the security officer's PIN, where that is another remedy. */
+const SO_PIN_HINTS: Partial<Record<CkrName, string>> = {
+  PIN_INCORRECT: 'the SO PIN is wrong',
+  PIN_INVALID: 'the SO PIN has characters that the token does not take',
+  PIN_LEN_RANGE: 'the SO PIN is shorter or longer than the token takes',
+  PIN_LOCKED: PIN_LOCKED_HINT.so,
 };
 
 const NAMES: ReadonlyMap<number, CkrName> = new Map(
@@ -103,4 +117,11 @@ export function fromPkcs11Error(error: unknown, what: string, options: SignetErr
   return ckr === undefined
     ? new SignetError('INTERNAL', what, { ...options, cause: error })
     : fromCkr(ckr, what, { ...options, cause: error });
+}
+
+/** As `fromPkcs11Error`, of a call that was given the security officer's PIN. */
+export function fromSoPinError(error: unknown, what: string, options: SignetErrorOptions = {}): SignetError {
+  const name = NAMES.get(ckrOf(error) ?? -1);
+  const hint = name === undefined ? undefined : SO_PIN_HINTS[name];
+  return fromPkcs11Error(error, what, { ...(hint === undefined ? {} : { hint }), ...options });
 }

@@ -1,6 +1,6 @@
 /** What is done to a token as a whole: its PINs, and making it anew. */
 import { SignetError } from '../../errors.ts';
-import { ckrOf } from './ckr.ts';
+import { ckrOf, fromSoPinError } from './ckr.ts';
 import { CKR, CKU } from './constants.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
 import type { TokenFacts } from './host-protocol.ts';
@@ -14,7 +14,9 @@ export function changePin(session: TokenSession, user: 'user' | 'so' | 'puk', ol
       cryptoki.setPin(handle, oldPin, newPin);
     } catch (error) {
       // The token's flags say nothing about a PUK.
-      throw user === 'puk' ? error : session.pinFailure(error, 'changing the PIN', user);
+      throw user === 'puk'
+        ? error
+        : session.pinFailure(error, user === 'so' ? 'changing the SO PIN' : 'changing the PIN', user);
     }
   };
   if (user === 'user') session.checkPinLength(oldPin);
@@ -66,7 +68,11 @@ export function initialiseToken(
   });
   if (slot === undefined) throw new SignetError('TOKEN_NOT_PRESENT', `the token "${wanted.label}" has left its slot`);
   cryptoki.closeAllSessions(slot);
-  cryptoki.initToken(slot, soPin, newLabel);
+  try {
+    cryptoki.initToken(slot, soPin, newLabel);
+  } catch (error) {
+    throw fromSoPinError(error, `initialising token "${wanted.label}" failed`);
+  }
   const session = cryptoki.openSession(slot);
   cryptoki.login(session, CKU.SO, soPin);
   try {

@@ -8,7 +8,6 @@ import { type KeyId, keyIdOf } from '../../crypto/key-id.ts';
 import { type PublicKey, toKeyObject } from '../../crypto/public-key.ts';
 import { SignetError } from '../../errors.ts';
 import type { KeyInfo } from '../backend.ts';
-import { within } from '../deadline.ts';
 import { SingleFlight } from '../single-flight.ts';
 import type { PinPolicy, WhichToken } from '../token-facts.ts';
 import { CKF_TOKEN } from './constants.ts';
@@ -44,8 +43,6 @@ const MAX_AGE_MS = 5000;
 const AGE_PER_READING = 20;
 /** Keys that are looked at between two turns of the event loop. */
 const KEYS_AT_ONCE = 100;
-/** What a look-up waits for the token: the key may be in another home, whose callers must not wait for this one. */
-const LOOK_UP_TIMEOUT_MS = 1000;
 
 export class KeyIndex {
   readonly #connection: TokenConnection;
@@ -86,7 +83,7 @@ export class KeyIndex {
     const isCurrent = this.#source !== undefined && this.#source === this.#connection.attached;
     const known = isCurrent ? this.#records.get(keyId) : undefined;
     if (known !== undefined || (isCurrent && this.#isYoung)) return known;
-    await this.#within(this.refreshIfChanged());
+    await this.refreshIfChanged();
     return this.#records.get(keyId);
   }
 
@@ -205,15 +202,6 @@ export class KeyIndex {
     this.#reported.add(what);
     this.#options.onUnreadable(what, error);
   }
-
-  #within(work: Promise<void>): Promise<void> {
-    return within(work, LOOK_UP_TIMEOUT_MS, () => doesNotAnswer(this.#connection.name));
-  }
-}
-
-/** A token that keeps a look waiting. @param name As configured. */
-export function doesNotAnswer(name: string): SignetError {
-  return new SignetError('UNAVAILABLE', `${name} does not answer`);
 }
 
 function locationOf({ ckaId }: KeyFacts, { label: token, serial }: TokenFacts): string {

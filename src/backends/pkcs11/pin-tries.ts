@@ -1,5 +1,6 @@
 /** How many tries of its PIN a token has left, as far as it can be known without spending one. */
 import { SignetError } from '../../errors.ts';
+import { PIN_LOCKED_HINT } from './ckr.ts';
 import { CKF_TOKEN } from './constants.ts';
 import type { RetryCounters, TokenHooks } from './hooks.ts';
 import { ANSWERS, type TokenState } from './host-protocol.ts';
@@ -93,7 +94,7 @@ export function lastTryLeft(name: string): SignetError {
 /** @param name The token's. */
 export function pinLocked(name: string): SignetError {
   return new SignetError('PIN_LOCKED', `the PIN of ${name} is locked`, {
-    hint: 'set a new one with the SO PIN or PUK: signet token unblock',
+    hint: PIN_LOCKED_HINT.user,
     retriesLeft: 0,
   });
 }

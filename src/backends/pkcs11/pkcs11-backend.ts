@@ -24,13 +24,13 @@ import type {
   TokenManager,
 } from '../backend.ts';
 import { throwIfCancelled, unlessAborted } from '../cancellation.ts';
-import { within } from '../deadline.ts';
+import { LATE, orLate } from '../deadline.ts';
 import { readPrivateSecret } from '../secret-file.ts';
 import type { WhichToken } from '../token-facts.ts';
 import type { TokenHooks } from './hooks.ts';
 import { ANSWERS, type HostRequest } from './host-protocol.ts';
 import { IdleTimer } from './idle-timer.ts';
-import { doesNotAnswer, KeyIndex, type KeyRecord } from './key-index.ts';
+import { KeyIndex, type KeyRecord } from './key-index.ts';
 import { KeyWriter } from './key-writer.ts';
 import { settle } from './pin-outcome.ts';
 import { type BoundContext, boundTo } from './same-token.ts';
@@ -51,8 +51,8 @@ export interface Pkcs11Options
   readonly onUnreadable: (what: string, error: SignetError) => void;
 }
 
-/** An answer later than this makes the token "down" for now, milliseconds. */
-const HEALTH_TIMEOUT_MS = 1000;
+/** After so long a health check answers with what is known, milliseconds. */
+const HEALTH_PATIENCE_MS = 1000;
 
 export class Pkcs11Backend implements KeyBackend {
   readonly name: string;
@@ -199,8 +199,10 @@ export class Pkcs11Backend implements KeyBackend {
     // A token at work is not asked again: its deadline finds out if it hangs. One that was let go of is not taken back.
     if ((attached !== undefined && this.connection.isBusy) || isReleased) return this.#pinHealth();
     try {
-      await within(this.#check(), HEALTH_TIMEOUT_MS, () => doesNotAnswer(this.location));
-      return this.#pinHealth();
+      const looked = await orLate(this.#check(), HEALTH_PATIENCE_MS);
+      // One that is attached may be slow, or the machine busy: if it hangs, its deadline finds out, as with one at work.
+      if (looked !== LATE || this.connection.attached !== undefined) return this.#pinHealth();
+      return { ready: false, reason: `${this.location} did not answer within ${HEALTH_PATIENCE_MS} ms` };
     } catch (error) {
       return { ready: false, reason: error instanceof Error ? error.message : 'unknown' };
     }
@@ -352,7 +354,7 @@ export class Pkcs11Backend implements KeyBackend {
   async #check(): Promise<void> {
     await this.look();
     // The file may have been corrected; a PIN that was refused is not tried (pin-memory.ts).
-    if (this.login.problem !== undefined) await this.login.login(undefined).catch(() => undefined);
+    if (this.login.pinProblem !== undefined) await this.login.login(undefined).catch(() => undefined);
   }
 
   #pinHealth(): BackendHealth {

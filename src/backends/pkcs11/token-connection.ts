@@ -150,7 +150,8 @@ export class TokenConnection implements AsyncDisposable {
       else attaching.catch(() => undefined); // it is tried again at the next call
     }
     const { attached } = this;
-    if (attached === undefined) throw new SignetError('UNAVAILABLE', `the host of ${this.name} ended`);
+    // It ended right after: why, is what the caller is to know, as that the token was taken out.
+    if (attached === undefined) throw this.#host?.failure ?? this.#named(undefined);
     requireSameToken(began, attached.facts);
     return attached;
   }

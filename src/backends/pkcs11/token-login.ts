@@ -50,6 +50,8 @@ export class TokenLogin {
   /** A person is being asked; resolves with the token open. */
   #question: Promise<void> | undefined;
   #problem: SignetError | undefined;
+  /** A try of a configured PIN that the token did not answer with yes or no, and where. */
+  #unanswered: { readonly at: AttachedToken; readonly error: SignetError } | undefined;
   /** Who waits for the token to be opened. */
   #waiting = 0;
   readonly #wereOpen = new WeakSet<AttachedToken>();
@@ -64,8 +66,14 @@ export class TokenLogin {
   }
 
   /** Why the configured PIN is of no use, since the last try. */
-  get problem(): SignetError | undefined {
+  get pinProblem(): SignetError | undefined {
     return this.#problem;
+  }
+
+  /** Why the token is not open although a PIN is configured; more than `pinProblem` where its last try failed otherwise. */
+  get problem(): SignetError | undefined {
+    const unanswered = this.#unanswered?.at === this.#connection.attached ? this.#unanswered?.error : undefined;
+    return this.#problem ?? unanswered;
   }
 
   /** Whether somebody waits for the token to be opened. */
@@ -228,6 +236,7 @@ export class TokenLogin {
       else await outcome.notTried();
     } catch (error) {
       await settle(outcome, error);
+      if (error instanceof SignetError && !isAboutPin(error)) this.#unanswered = { at: attached, error };
       throw error;
     } finally {
       pin.dispose();
@@ -353,6 +362,7 @@ export class TokenLogin {
         throw await this.tries.addedTo(error, attached);
       });
       attached.state = value;
+      this.#unanswered = undefined;
       this.#wereOpen.add(attached);
       attached.host.pull(); // it was given nothing while another host was open and it was not
       return true;

@@ -111,7 +111,7 @@ export class Pkcs11TokenManager implements TokenManager {
       token.state = await stateOf(token);
       return { token, isThere: true };
     } catch (error) {
-      if (last === undefined || !(error instanceof SignetError) || error.code !== 'TOKEN_NOT_PRESENT') throw error;
+      if (last === undefined || !(error instanceof SignetError)) throw error;
       return { token: last, isThere: false };
     }
   }

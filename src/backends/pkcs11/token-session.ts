@@ -3,7 +3,7 @@
  * in it got stuck. Knows whether the token is still there, and turns what a module throws into our errors.
  */
 import { SignetError } from '../../errors.ts';
-import { ckrName, ckrOf, fromPkcs11Error } from './ckr.ts';
+import { ckrName, ckrOf, fromPkcs11Error, fromSoPinError, PIN_LOCKED_HINT } from './ckr.ts';
 import { CKF_TOKEN, CKR, CKU } from './constants.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
 import type { TokenFacts, TokenState } from './host-protocol.ts';
@@ -128,16 +128,10 @@ export class TokenSession {
         ? [CKF_TOKEN.SO_PIN_LOCKED, CKF_TOKEN.SO_PIN_FINAL_TRY]
         : [CKF_TOKEN.USER_PIN_LOCKED, CKF_TOKEN.USER_PIN_FINAL_TRY];
     const message = `${what} on ${this.name} failed`;
-    if ((flags & locked) !== 0) {
-      const hint = { hint: 'set a new one with the SO PIN or PUK: signet token unblock' };
-      const options = { retriesLeft: 0, cause: error, ...(user === 'user' && hint) };
-      return new SignetError('PIN_LOCKED', `${message} (${nameOf(error)})`, options);
-    }
-    const isSoPin = user === 'so' && this.profile.writesAs === 'user' && ckrOf(error) === CKR.PIN_INCORRECT;
-    return fromPkcs11Error(error, message, {
-      ...((flags & last) !== 0 && { retriesLeft: 1 }),
-      ...(isSoPin && { hint: 'the SO PIN is wrong' }),
-    });
+    const refused = user === 'so' ? fromSoPinError : fromPkcs11Error;
+    if ((flags & locked) === 0) return refused(error, message, (flags & last) === 0 ? {} : { retriesLeft: 1 });
+    const options = { retriesLeft: 0, hint: PIN_LOCKED_HINT[user], cause: error };
+    return new SignetError('PIN_LOCKED', `${message} (${nameOf(error)})`, options);
   }
 
   find(objectClass: Parameters<Cryptoki['find']>[1], more: Template = [], isStored = true): Handle[] {
@@ -204,7 +198,9 @@ export class TokenSession {
     } catch (error) {
       // What a YubiKey's module says to a management key of a length that it does not know.
       if (ckrOf(error) === CKR.ARGUMENTS_BAD) throw this.#unfit(error);
-      throw this.pinFailure(error, 'login', user === CKU.SO ? 'so' : 'user');
+      throw user === CKU.SO
+        ? this.pinFailure(error, 'login as the security officer', 'so')
+        : this.pinFailure(error, 'login');
     }
     this.#epoch++;
   }

@@ -104,14 +104,10 @@ export class YubikeyTokenManager implements TokenManager {
   async #pukError(error: unknown, attached: AttachedToken): Promise<unknown> {
     if (!(error instanceof SignetError)) return error;
     if (error.code === 'PIN_INCORRECT') {
-      const { pukTriesLeft: left } = await this.#access.login.tries.counters(attached);
-      // Not `retriesLeft`, which is told as that of the PIN.
-      const hint =
-        left === undefined
-          ? 'after three wrong ones, unless set otherwise, it is locked for good'
-          : `tries left until it is locked for good: ${left}`;
+      const { pukTriesLeft: retriesLeft } = await this.#access.login.tries.counters(attached);
       return new SignetError('PIN_INCORRECT', `${this.#access.connection.name} refused the PUK`, {
-        hint,
+        hint: 'without tries it is locked for good; there are three, unless set otherwise',
+        ...(retriesLeft === undefined ? {} : { retriesLeft }),
         cause: error,
       });
     }

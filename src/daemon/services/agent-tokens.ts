@@ -81,7 +81,8 @@ export async function tokenOf(
 async function statusMessage(backend: KeyBackend): Promise<TokenStatusMessage> {
   const { name, location } = backend;
   try {
-    const [status, health] = await Promise.all([backend.token?.status(), backend.health()]);
+    const status = await backend.token?.status();
+    const health = await backend.health(); // after it has been attached: a health check waits for nothing long
     if (status !== undefined) {
       return {
         token: status.identity,

@@ -69,6 +69,11 @@ describe('an error', () => {
     expect([stdout, stderr]).toEqual(['', 'signet: no signetd answers\nsignet: hint: start it\n']);
   });
 
+  it('tells how many tries are left, whatever they are tries of', () => {
+    printError(new SignetError('PIN_INCORRECT', 'yubikey:serial=1 refused the PUK', { retriesLeft: 2 }));
+    expect(stderr).toBe('signet: yubikey:serial=1 refused the PUK\nsignet: tries left: 2\n');
+  });
+
   it('without a hint is one line, and its cause is not shown', () => {
     printError(new SignetError('INTERNAL', 'unexpected error', { cause: new Error('detail') }));
     expect(stderr).toBe('signet: unexpected error\n');

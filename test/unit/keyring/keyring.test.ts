@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
-import type { KeyBackend, KeyGenerator, SignContext, TokenManager } from '../../../src/backends/backend.ts';
+import { describe, expect, it, vi } from 'vitest';
+import type { KeyBackend, KeyGenerator, KeyInfo, SignContext, TokenManager } from '../../../src/backends/backend.ts';
 import { MemoryBackend } from '../../../src/backends/memory/memory-backend.ts';
 import { parseKeyId } from '../../../src/crypto/key-id.ts';
 import { Secret } from '../../../src/crypto/secret.ts';
@@ -32,6 +32,18 @@ function generating(name: string, algorithms: KeyGenerator['algorithms'], made: 
   return fakeBackend({ name, generator: { algorithms, generate } });
 }
 
+/** Runs a call while time passes without being waited for. */
+async function inFakeTime<Result>(call: () => Promise<Result>): Promise<Result> {
+  vi.useFakeTimers();
+  try {
+    const [[outcome]] = await Promise.all([Promise.allSettled([call()]), vi.advanceTimersByTimeAsync(60_000)]);
+    if (outcome.status === 'rejected') throw outcome.reason;
+    return outcome.value;
+  } finally {
+    vi.useRealTimers();
+  }
+}
+
 describe('finding a key', () => {
   it('takes the first backend that has it', async () => {
     const [empty, first, second] = [fakeBackend(), holding({ name: 'file' }), holding()];
@@ -58,6 +70,29 @@ describe('finding a key', () => {
     const keyring = keyringOf([fakeBackend(), fakeBackend()]);
     expect(await keyring.find(KEY_ID)).toBeUndefined();
     await expect(keyring.locate(KEY_ID)).rejects.toMatchObject({ code: 'KEY_NOT_FOUND', message: `no key ${KEY_ID}` });
+  });
+
+  it('does not wait for a slow backend while another one has the key', async () => {
+    const hanging = fakeBackend({ name: 'yubikey', find: () => new Promise(() => undefined) });
+    const present = holding();
+    const found = await inFakeTime(() => keyringOf([hanging, present]).locate(KEY_ID));
+    expect(found.backend).toBe(present);
+  });
+
+  it('waits for a slow backend if no other one has the key: what comes late is no failure', async () => {
+    const slow = (answer: () => Promise<KeyInfo | undefined>) =>
+      fakeBackend({ name: 'pkcs11', find: () => new Promise((resolve) => setTimeout(resolve, 5000)).then(answer) });
+    const find = (...backends: KeyBackend[]) => inFakeTime(() => keyringOf(backends).find(KEY_ID));
+    const late = slow(async () => fakeKeyInfo(KEY_ID));
+    expect((await find(late, fakeBackend()))?.backend).toBe(late);
+    const nothing = slow(async () => undefined);
+    expect((await find(nothing, late, failedBackend('yubikey')))?.backend).toBe(late);
+    expect(await find(nothing, fakeBackend())).toBeUndefined();
+    const failing = slow(() => Promise.reject(new SignetError('TOKEN_NOT_PRESENT', 'taken out')));
+    await expect(find(failing, fakeBackend())).rejects.toMatchObject({
+      code: 'TOKEN_NOT_PRESENT',
+      message: 'taken out',
+    });
   });
 
   it('asks for the public half only where it is not told', async () => {

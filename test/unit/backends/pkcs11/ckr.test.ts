@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ckrName, ckrOf, fromCkr, fromPkcs11Error } from '../../../../src/backends/pkcs11/ckr.ts';
+import { ckrName, ckrOf, fromCkr, fromPkcs11Error, fromSoPinError } from '../../../../src/backends/pkcs11/ckr.ts';
 import { CKR } from '../../../../src/backends/pkcs11/constants.ts';
 import { SignetError } from '../../../../src/errors.ts';
 
@@ -51,6 +51,22 @@ describe('return values of PKCS#11', () => {
     ['PIN_LEN_RANGE', 'the PIN is shorter or longer than the token takes'],
   ] as const)('tell people what %s means', (name, hint) => {
     expect(fromCkr(CKR[name], 'login failed')).toMatchObject({ code: 'PIN_INCORRECT', hint });
+  });
+
+  it.each([
+    ['PIN_INCORRECT', 'PIN_INCORRECT', 'the SO PIN is wrong'],
+    ['PIN_INVALID', 'PIN_INCORRECT', 'the SO PIN has characters that the token does not take'],
+    ['PIN_LEN_RANGE', 'PIN_INCORRECT', 'the SO PIN is shorter or longer than the token takes'],
+    ['PIN_LOCKED', 'PIN_LOCKED', 'only the maker of the token can say what is to be done about that'],
+    ['TOKEN_WRITE_PROTECTED', 'UNSUPPORTED', 'the token is write-protected'],
+  ] as const)('tell people what %s means of an SO PIN', (name, code, hint) => {
+    const error = Object.assign(new Error(name), { code: CKR[name] });
+    expect(fromSoPinError(error, 'login failed')).toMatchObject({
+      code,
+      message: `login failed (CKR_${name})`,
+      hint,
+      cause: error,
+    });
   });
 
   it('carry the tries that are left', () => {
