@@ -4,7 +4,7 @@
  */
 import { SignetError } from '../../errors.ts';
 import { ckrName, ckrOf, fromPkcs11Error } from './ckr.ts';
-import { CKF_TOKEN, CKR, CKU } from './constants.ts';
+import { CKF_TOKEN, CKO, CKR, CKU } from './constants.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
 import type { TokenFacts, TokenState } from './host-protocol.ts';
 import type { ModuleProfile } from './profile.ts';
@@ -28,11 +28,15 @@ export class TokenSession {
   readonly profile: ModuleProfile;
   /** For messages; host.ts adds the module where it is to blame. */
   readonly name: string;
-  readonly #slot: Handle;
   readonly #facts: TokenFacts;
+  #slot: Handle;
   /** Holds the login: modules log out when the last session closes. */
   #anchor: Handle;
   #session: Handle;
+  /** Whether the module has shown a key of the token. */
+  #hasShownKeys = false;
+  /** How often the module was started again, because it showed nothing any more. */
+  #restarts = 0;
   /** Counts what makes handles of objects worthless: logins, new sessions. */
   #epoch = 0;
 
@@ -56,15 +60,20 @@ export class TokenSession {
     return this.#epoch;
   }
 
-  /** Runs one operation: normalises its errors, and looks whether the token is still there after an unexpected one. */
-  run<T>(what: string, operation: () => T): T {
+  /**
+   * Runs one operation: normalises its errors, and looks whether the token is still there after an unexpected one. If the card
+   * did not understand it, because another program had selected another application, it is run once more.
+   */
+  run<T>(what: string, operation: () => T, isAgain = false): T {
+    const restarts = this.#restarts;
     try {
       return operation();
     } catch (error) {
       const normal = fromPkcs11Error(error, `${what} on ${this.name} failed`);
       if (isExpected(normal)) throw normal;
       if (!this.#staysThere(ckrOf(error)) || !this.#isUsable()) throw this.#lost(error);
-      throw normal;
+      if (isAgain || this.#restarts === restarts) throw normal;
+      return this.run(what, operation, true);
     }
   }
 
@@ -172,7 +181,7 @@ export class TokenSession {
     } catch (error) {
       throw error instanceof TokenLost ? error : this.#lost(error);
     }
-    if (facts.serial !== this.#facts.serial || facts.label !== this.#facts.label) throw this.#lost(undefined);
+    if (!this.#isSame(facts)) throw this.#lost(undefined);
     return facts;
   }
 
@@ -191,11 +200,33 @@ export class TokenSession {
 
   /** Nobody is logged in afterwards, and everything is read from the token anew. */
   #reopen(): void {
+    this.#hasShownKeys ||= this.#showsKeys();
     this.#epoch++;
     this.cryptoki.closeAllSessions(this.#slot);
     this.#anchor = this.cryptoki.openSession(this.#slot);
+    if (this.profile.losesApplication && this.#hasShownKeys && !this.#showsKeys()) this.#restart();
     this.#session = this.cryptoki.openSession(this.#slot);
     this.look();
+  }
+
+  /** The module connects to the card anew, and selects its application. */
+  #restart(): void {
+    this.#restarts++;
+    this.cryptoki.finalize();
+    this.cryptoki.initialize();
+    const slot = this.cryptoki.slots().find((found) => this.#isSame(this.cryptoki.tokenFacts(found)));
+    if (slot === undefined) throw this.#lost(undefined);
+    this.#slot = slot;
+    this.#anchor = this.cryptoki.openSession(slot);
+    this.#hasShownKeys = this.#showsKeys();
+  }
+
+  #showsKeys(): boolean {
+    return this.cryptoki.find(this.#anchor, CKO.PUBLIC_KEY).length > 0;
+  }
+
+  #isSame({ serial, label }: TokenFacts): boolean {
+    return serial === this.#facts.serial && label === this.#facts.label;
   }
 
   #login(user: typeof CKU.USER | typeof CKU.SO, pin: Uint8Array): void {
