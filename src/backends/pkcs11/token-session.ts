@@ -10,6 +10,8 @@ import type { TokenFacts, TokenState } from './host-protocol.ts';
 import type { ModuleProfile } from './profile.ts';
 import type { Template } from './template.ts';
 
+/** Of a card that other programs do not leave alone. */
+const MAX_READINGS = 5;
 /** Between two looks at a token that may be leaving. */
 const PAUSE_MS = 50;
 const PAUSE = new Int32Array(new SharedArrayBuffer(4));
@@ -33,9 +35,9 @@ export class TokenSession {
   /** Holds the login: modules log out when the last session closes. */
   #anchor: Handle;
   #session: Handle;
-  /** Whether the module has shown a key of the token. */
-  #hasShownKeys = false;
-  /** How often the module was started again, because it showed nothing any more. */
+  /** How many keys the module showed when it was believed last. */
+  #shownKeys = 0;
+  /** How often the module was started again, because it showed fewer. */
   #restarts = 0;
   /** Counts what makes handles of objects worthless: logins, new sessions. */
   #epoch = 0;
@@ -66,6 +68,7 @@ export class TokenSession {
    */
   run<T>(what: string, operation: () => T, isAgain = false): T {
     const restarts = this.#restarts;
+    if (this.profile.repeatsPin) this.look();
     try {
       return operation();
     } catch (error) {
@@ -200,29 +203,39 @@ export class TokenSession {
 
   /** Nobody is logged in afterwards, and everything is read from the token anew. */
   #reopen(): void {
-    this.#hasShownKeys ||= this.#showsKeys();
+    const before = Math.max(this.#shownKeys, this.#countKeys());
     this.#epoch++;
     this.cryptoki.closeAllSessions(this.#slot);
     this.#anchor = this.cryptoki.openSession(this.#slot);
-    if (this.profile.losesApplication && this.#hasShownKeys && !this.#showsKeys()) this.#restart();
+    this.#shownKeys = this.#countKeys();
+    if (this.profile.losesApplication && this.#shownKeys < before) this.#restart(before);
     this.#session = this.cryptoki.openSession(this.#slot);
     this.look();
   }
 
-  /** The module connects to the card anew, and selects its application. */
-  #restart(): void {
+  /**
+   * The module connects to the card anew, and selects its application. Another program may select its own again while the card
+   * is read: fewer keys than before are believed if they are as many twice in a row.
+   */
+  #restart(before: number): void {
     this.#restarts++;
-    this.cryptoki.finalize();
-    this.cryptoki.initialize();
-    const slot = this.cryptoki.slots().find((found) => this.#isSame(this.cryptoki.tokenFacts(found)));
-    if (slot === undefined) throw this.#lost(undefined);
-    this.#slot = slot;
-    this.#anchor = this.cryptoki.openSession(slot);
-    this.#hasShownKeys = this.#showsKeys();
+    let last = Number.NaN;
+    for (let reading = 0; reading < MAX_READINGS; reading++) {
+      this.cryptoki.finalize();
+      this.cryptoki.initialize();
+      const slot = this.cryptoki.slots().find((found) => this.#isSame(this.cryptoki.tokenFacts(found)));
+      if (slot === undefined) throw this.#lost(undefined);
+      this.#slot = slot;
+      this.#anchor = this.cryptoki.openSession(slot);
+      this.#shownKeys = this.#countKeys();
+      if (this.#shownKeys >= before || this.#shownKeys === last) return;
+      last = this.#shownKeys;
+    }
+    this.#shownKeys = before; // the next time it is tried again
   }
 
-  #showsKeys(): boolean {
-    return this.cryptoki.find(this.#anchor, CKO.PUBLIC_KEY).length > 0;
+  #countKeys(): number {
+    return this.cryptoki.find(this.#anchor, CKO.PUBLIC_KEY).length;
   }
 
   #isSame({ serial, label }: TokenFacts): boolean {
