@@ -20,7 +20,7 @@ export interface Victim extends AsyncDisposable {
   readonly port: number;
   readonly tls: Door;
   readonly agent: Door;
-  /** A well-formed Sign over a connection of its own. @throws {Error} It failed, or took longer than 2 s */
+  /** A well-formed Sign over a connection of its own. @throws {Error} It failed, also by its deadline */
   signs(door: Door): Promise<void>;
   /** Resident memory in bytes. */
   residentBytes(): Promise<number>;

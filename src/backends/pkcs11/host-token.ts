@@ -14,6 +14,8 @@ import { TokenLost, TokenSession } from './token-session.ts';
 
 /** Long enough for any digest, shorter than what makes modules fail in ways of their own. */
 const MAX_DIGEST_BYTES = 66;
+/** A YubiKey waits 15 s for a touch. */
+const EARLIEST_TOUCH_TIMEOUT_MS = 5000;
 
 type Signing = Extract<HostRequest, { op: 'sign' }>;
 type Generation = Extract<HostRequest, { op: 'generate' }>;
@@ -32,6 +34,8 @@ export class HostToken {
   #listed: string | undefined;
   /** Of the session, when handles were last worth something. */
   #epoch = 0;
+  /** Whether the login was ended to see whether the card had forgotten it. */
+  #isLoginRenewed = false;
 
   private constructor(session: TokenSession) {
     this.session = session;
@@ -194,13 +198,19 @@ export class HostToken {
           `key ${name.keyId} on ${this.session.name} wants the PIN for each signature`,
         );
       }
+      const begunAt = performance.now();
       try {
-        return this.session.cryptoki.sign(this.session.handle, key.handle, scheme, data, pin);
+        const signature = this.session.cryptoki.sign(this.session.handle, key.handle, scheme, data, pin);
+        this.#isLoginRenewed = false;
+        return signature;
       } catch (error) {
         this.#privateKeys.delete(name.ckaId);
         const ckr = ckrOf(error);
         const isStale = ckr === CKR.OBJECT_HANDLE_INVALID || ckr === CKR.KEY_HANDLE_INVALID;
-        if (ckr === CKR.USER_NOT_LOGGED_IN) throw this.#notAllowed(error, isTouchless);
+        if (ckr === CKR.USER_NOT_LOGGED_IN) {
+          const isTooSoon = pin === undefined && performance.now() - begunAt < EARLIEST_TOUCH_TIMEOUT_MS;
+          throw this.#notAllowed(error, isTouchless || (isTooSoon && !this.#isLoginRenewed));
+        }
         if (pin !== undefined && !isStale) {
           this.session.renew(); // the operation is still open
           throw isAboutPin(ckr) ? this.session.pinFailure(error, 'signing') : error;
@@ -232,12 +242,17 @@ export class HostToken {
     return { id: id?.toString('hex') ?? '', wantsPin: (wantsPin?.[0] ?? 0) !== 0 };
   }
 
-  /** "Not logged in" from a token that is: it waited for a touch (YubiKey), or somebody else ended the login. */
-  #notAllowed(error: unknown, isTouchless: boolean): unknown {
+  /**
+   * "Not logged in" from a token that is: it waited for a touch (YubiKey), or somebody else ended the login.
+   *
+   * @param isAboutLogin Whether it cannot have waited; another login, and the next answer, tell whether that is true.
+   */
+  #notAllowed(error: unknown, isAboutLogin: boolean): unknown {
     const { session } = this;
     session.renew(); // the operation may still be open
     if (!session.profile.hasTouch || !session.isLoggedIn) return error;
-    if (isTouchless) {
+    this.#isLoginRenewed = isAboutLogin;
+    if (isAboutLogin) {
       session.logout(); // another program selected the card's application, which the module does not know
       return error;
     }

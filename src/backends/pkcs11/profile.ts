@@ -67,6 +67,13 @@ export interface ModuleProfile {
   readonly listsPulledForMs: number;
   /** Whether objects that were written are wrong, or crash the module, until all sessions are closed and opened again. */
   readonly reopensAfterWriting: boolean;
+  /** Whether the module shows nothing any more, until it is started again, if another program selected another application. */
+  readonly losesApplication: boolean;
+  /**
+   * Whether the module gives the card its last PIN again, by itself, after another program has reset it; and shuts other programs
+   * out if that is an old one. If its slots are listed before, it forgets PIN and login.
+   */
+  readonly repeatsPin: boolean;
   /** What to look after if the module cannot list its tokens; undefined: nothing is known. For people. */
   readonly listingHint: string | undefined;
 }
@@ -98,6 +105,8 @@ export const GENERIC: ModuleProfile = {
   wantsFinalize: false,
   listsPulledForMs: 0,
   reopensAfterWriting: false,
+  losesApplication: false,
+  repeatsPin: false,
   listingHint: undefined,
 };
 
@@ -199,6 +208,8 @@ const ROWS: readonly ProfileRow[] = [
     hasTouch: true,
     listsPulledForMs: 600, // readers without interrupts are polled by pcscd each 400 ms
     reopensAfterWriting: true,
+    losesApplication: true,
+    repeatsPin: true,
     maxSessions: 16,
     listingHint: PCSC_HINT,
   },

@@ -4,12 +4,14 @@
  */
 import { SignetError } from '../../errors.ts';
 import { ckrName, ckrOf, fromPkcs11Error, fromSoPinError, PIN_LOCKED_HINT } from './ckr.ts';
-import { CKF_TOKEN, CKR, CKU } from './constants.ts';
+import { CKF_TOKEN, CKO, CKR, CKU } from './constants.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
 import type { TokenFacts, TokenState } from './host-protocol.ts';
 import type { ModuleProfile } from './profile.ts';
 import type { Template } from './template.ts';
 
+/** Of a card that other programs do not leave alone. */
+const MAX_READINGS = 5;
 /** Between two looks at a token that may be leaving. */
 const PAUSE_MS = 50;
 const PAUSE = new Int32Array(new SharedArrayBuffer(4));
@@ -28,11 +30,15 @@ export class TokenSession {
   readonly profile: ModuleProfile;
   /** For messages; host.ts adds the module where it is to blame. */
   readonly name: string;
-  readonly #slot: Handle;
   readonly #facts: TokenFacts;
+  #slot: Handle;
   /** Holds the login: modules log out when the last session closes. */
   #anchor: Handle;
   #session: Handle;
+  /** How many keys the module showed when it was believed last. */
+  #shownKeys = 0;
+  /** How often the module was started again, because it showed fewer. */
+  #restarts = 0;
   /** Counts what makes handles of objects worthless: logins, new sessions. */
   #epoch = 0;
 
@@ -56,15 +62,21 @@ export class TokenSession {
     return this.#epoch;
   }
 
-  /** Runs one operation: normalises its errors, and looks whether the token is still there after an unexpected one. */
-  run<T>(what: string, operation: () => T): T {
+  /**
+   * Runs one operation: normalises its errors, and looks whether the token is still there after an unexpected one. If the card
+   * did not understand it, because another program had selected another application, it is run once more.
+   */
+  run<T>(what: string, operation: () => T, isAgain = false): T {
+    const restarts = this.#restarts;
+    if (this.profile.repeatsPin) this.look();
     try {
       return operation();
     } catch (error) {
       const normal = fromPkcs11Error(error, `${what} on ${this.name} failed`);
       if (isExpected(normal)) throw normal;
       if (!this.#staysThere(ckrOf(error)) || !this.#isUsable()) throw this.#lost(error);
-      throw normal;
+      if (isAgain || this.#restarts === restarts) throw normal;
+      return this.run(what, operation, true);
     }
   }
 
@@ -166,7 +178,7 @@ export class TokenSession {
     } catch (error) {
       throw error instanceof TokenLost ? error : this.#lost(error);
     }
-    if (facts.serial !== this.#facts.serial || facts.label !== this.#facts.label) throw this.#lost(undefined);
+    if (!this.#isSame(facts)) throw this.#lost(undefined);
     return facts;
   }
 
@@ -185,11 +197,43 @@ export class TokenSession {
 
   /** Nobody is logged in afterwards, and everything is read from the token anew. */
   #reopen(): void {
+    const before = Math.max(this.#shownKeys, this.#countKeys());
     this.#epoch++;
     this.cryptoki.closeAllSessions(this.#slot);
     this.#anchor = this.cryptoki.openSession(this.#slot);
+    this.#shownKeys = this.#countKeys();
+    if (this.profile.losesApplication && this.#shownKeys < before) this.#restart(before);
     this.#session = this.cryptoki.openSession(this.#slot);
     this.look();
+  }
+
+  /**
+   * The module connects to the card anew, and selects its application. Another program may select its own again while the card
+   * is read: fewer keys than before are believed if they are as many twice in a row.
+   */
+  #restart(before: number): void {
+    this.#restarts++;
+    let last = Number.NaN;
+    for (let reading = 0; reading < MAX_READINGS; reading++) {
+      this.cryptoki.finalize();
+      this.cryptoki.initialize();
+      const slot = this.cryptoki.slots().find((found) => this.#isSame(this.cryptoki.tokenFacts(found)));
+      if (slot === undefined) throw this.#lost(undefined);
+      this.#slot = slot;
+      this.#anchor = this.cryptoki.openSession(slot);
+      this.#shownKeys = this.#countKeys();
+      if (this.#shownKeys >= before || this.#shownKeys === last) return;
+      last = this.#shownKeys;
+    }
+    this.#shownKeys = before; // the next time it is tried again
+  }
+
+  #countKeys(): number {
+    return this.cryptoki.find(this.#anchor, CKO.PUBLIC_KEY).length;
+  }
+
+  #isSame({ serial, label }: TokenFacts): boolean {
+    return serial === this.#facts.serial && label === this.#facts.label;
   }
 
   #login(user: typeof CKU.USER | typeof CKU.SO, pin: Uint8Array): void {

@@ -15,7 +15,7 @@ import { type CardState, newSession, resetToFactory, type Session } from './stat
 import { refuse } from './status-word.ts';
 import { type InstructionName, instructionName } from './tables.ts';
 
-/** Applications by AID; a SELECT may leave out their ends. */
+/** Applications by AID; a SELECT may leave out their ends. Of all but PIV there is nothing else. */
 const AIDS: readonly {
   readonly aid: string;
   readonly minimum: number;
@@ -23,6 +23,8 @@ const AIDS: readonly {
 }[] = [
   { aid: 'a000000308000010000100', minimum: 5, application: 'piv' },
   { aid: 'a000000527471117', minimum: 8, application: 'management' },
+  { aid: 'a0000005272101', minimum: 7, application: 'oath' },
+  { aid: 'd27600012401', minimum: 6, application: 'openpgp' },
 ];
 /** Application property template of PIV (NIST SP 800-73-4 Part 2 §3.1.1), as YubiKeys fill it. */
 const PIV_PROPERTIES = Buffer.from('61114f0600001000010079074f05a000000308', 'hex');

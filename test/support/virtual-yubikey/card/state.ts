@@ -12,7 +12,7 @@ export interface SlotKey extends KeyFacts {
 
 /** What opens the card's secrets to a host, and is lost with power or when another application is selected. */
 export interface Session {
-  application: 'piv' | 'management' | undefined;
+  application: 'piv' | 'management' | 'oath' | 'openpgp' | undefined;
   isPinVerified: boolean;
   /** A PIN that no private key has used yet: what the PIN policy `always` asks for. */
   isPinFresh: boolean;

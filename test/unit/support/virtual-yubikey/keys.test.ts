@@ -185,8 +185,10 @@ test('keeps the printed information from those who do not know the PIN', async (
 test('answers PIV commands only while PIV is selected', async () => {
   const { send } = await terminal();
   const aid = (hex: string) => Buffer.from(hex, 'hex');
-  expect((await send('SELECT', 4, 0, aid('a000000527471117'))).statusWord).toBe('9000');
-  expect((await send('GET_VERSION', 0, 0)).statusWord).toBe('6d00');
+  for (const other of ['a000000527471117', 'a0000005272101', 'd27600012401']) {
+    expect((await send('SELECT', 4, 0, aid(other))).statusWord).toBe('9000');
+    expect((await send('GET_VERSION', 0, 0)).statusWord).toBe('6d00');
+  }
   expect((await send('SELECT', 4, 0, aid('a0000000031010'))).statusWord).toBe('6a82');
   expect((await send('SELECT', 4, 0, aid('a00000030800001000'))).statusWord).toBe('9000');
   expect((await send('GET_VERSION', 0, 0)).data).toEqual(Buffer.of(5, 4, 3));
