@@ -321,6 +321,24 @@ describe('unlocking a YubiKey that is open', () => {
     expect(await card().status()).toMatchObject({ pinRetriesLeft: 2 });
   });
 
+  test.each<[string, (backend: YubikeyBackend) => Promise<unknown>]>([
+    ['a PIN of no length that a PIN has', (backend) => unlock(backend, '1')],
+    [
+      'a change of the PIN that failed',
+      (backend) =>
+        outcomeOf(backend.token.changePin('pin', pinPerson(({ isNew }) => (isNew ? PIN : '999999')).context)),
+    ],
+  ])('is ended by a lock also after %s', async (_, mistake) => {
+    await start();
+    await using backend = await open();
+    await unlock(backend, FACTORY_PIN);
+    await expectSigns(backend);
+    expect(await mistake(backend)).toMatchObject({ code: 'PIN_INCORRECT' });
+    await backend.unlocker.lock();
+    expect(await signsNothing(backend)).toMatchObject({ code: 'PIN_REQUIRED' });
+    expect(await backend.unlocker.lock()).toBe(0);
+  });
+
   test('with a PIN of no length that a PIN has costs no try', async () => {
     await start();
     await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
@@ -328,5 +346,6 @@ describe('unlocking a YubiKey that is open', () => {
     expect(await unlock(backend, '1')).toMatchObject({ code: 'PIN_INCORRECT' });
     expect((await card().statistics()).pin).toEqual({ attempts: 1, failures: 0 });
     await expectSigns(backend); // with the PIN that is configured
+    expect((await card().statistics()).pin).toEqual({ attempts: 2, failures: 0 });
   });
 });
