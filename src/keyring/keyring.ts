@@ -184,10 +184,19 @@ export class Keyring implements AsyncDisposable {
     await backend.unlocker.unlock(keyId, passphrase, ttlMs);
   }
 
-  /** @returns How many keys were open. */
+  /**
+   * Every backend is locked, also if another one fails.
+   *
+   * @returns How many keys were open.
+   * @throws {SignetError} the first failure
+   */
   async lock(keyId?: KeyId): Promise<number> {
+    const outcomes = await Promise.allSettled(this.backends.map(async ({ unlocker }) => unlocker?.lock(keyId)));
     let locked = 0;
-    for (const { unlocker } of this.backends) locked += (await unlocker?.lock(keyId)) ?? 0;
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      locked += outcome.value ?? 0;
+    }
     return locked;
   }
 
