@@ -85,7 +85,8 @@ async function tokenSubject(keyring: Keyring, request: ForgetRequest): Promise<S
     name: pinName(identity),
     ask: async ({ interaction, signal }) => interaction?.pin(question, signal),
     check: async (pin) => {
-      await backend.unlocker?.unlock(await anyKeyOf(backend), pin, undefined);
+      // Another token may be in the place of the one that it was asked for.
+      await backend.unlocker?.unlock(await anyKeyOf(backend), pin, undefined, identity);
     },
   };
 }
