@@ -117,6 +117,17 @@ describe('a token that takes the place of another one', () => {
     expect([...server.kept]).toEqual([]);
   });
 
+  it.each(calls.slice(1))('before the call began gets nothing where the first one was named: %s', async (_, call) => {
+    const { backend, key } = await openWithKey();
+    await swap(backend);
+    const who = pinPerson(() => FAKE_PIN);
+    const token = { label: 'fake', serial: '0001' };
+    const context = { ...who.context, token };
+    expect(await outcomeOf(call(backend, key, context) ?? Promise.resolve())).toEqual(SWAPPED);
+    expect(await deeds()).toEqual([]);
+    expect(who.questions).toEqual([]);
+  });
+
   it('of a blank one is not erased', async () => {
     await fake.plan({ tokens: [''] });
     const backend = await fake.open({ uri: { modulePath: '/nowhere/fake.so' } });

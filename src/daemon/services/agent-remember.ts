@@ -1,5 +1,6 @@
 /** Secrets that a person wants kept in the operating system's keyring, and no longer. */
 import type { KeyBackend } from '../../backends/backend.ts';
+import { requireSameToken } from '../../backends/pkcs11/same-token.ts';
 import { type KeyId, parseKeyId } from '../../crypto/key-id.ts';
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
@@ -78,8 +79,9 @@ async function keySubject(keyring: Keyring, keyId: KeyId): Promise<Subject> {
 }
 
 async function tokenSubject(keyring: Keyring, request: ForgetRequest): Promise<Subject> {
-  const { backend, token } = await tokenOf(keyring, request, request.label || undefined);
+  const { backend, token, which } = await tokenOf(keyring, request, request.label || undefined);
   const { identity, pinTriesLeft: triesLeft } = await token.status();
+  requireSameToken(which, identity);
   const question = { token: identity, secret: 'pin', isNew: false, triesLeft, key: undefined } as const;
   return {
     name: pinName(identity),
