@@ -14,3 +14,14 @@ it('is not waited for beyond its time, also where a program that it started keep
   const pid = Number(await readFile(pidFile, 'utf8'));
   expect(process.kill(pid)).toBe(true); // it lived on
 });
+
+it('is not listened to beyond what one of them may say', async () => {
+  const args = ['-e', 'process.stdout.write("x".repeat(10_000_000))'];
+  const { exitCode, stdout } = await runTool(process.execPath, {
+    args,
+    env: process.env,
+    timeoutMs: 60_000,
+    remedy: '',
+  });
+  expect([exitCode, stdout.length]).toEqual([0, 64 * 1024]);
+});
