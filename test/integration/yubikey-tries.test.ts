@@ -301,16 +301,24 @@ describe('the last try', () => {
     });
   });
 
-  test('is kept for a key that wants its PIN each time, where the YubiKey seems to be open', async () => {
+  /** Another program, which resets nothing: the library goes on thinking that it knows the PIN and the tries. */
+  async function changePinAndSpend(): Promise<void> {
     const hex = (pin: string) => Buffer.from(pin).toString('hex').padEnd(16, 'f');
-    await start({ keys: [{ slot: 0x9c, certificate: 'root' }] });
-    await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
-    await expectSigns(backend);
-    // Another program changes the PIN and resets nothing: the library goes on thinking that it knows it.
     const change = ['-s', '00A4040005A000000308', '-s', `0024008010${hex(FACTORY_PIN)}${hex(PIN)}`];
     expect((await runProgram('opensc-tool', ['-c', 'default', ...change], { env: home.yubikeys.env })).ending).toBe(0);
     for (let i = 0; i < 2; i++) await spend('PIN');
     expect(await card().status()).toMatchObject({ pinRetriesLeft: 1 });
+  }
+
+  test.each([
+    ['that wants its PIN each time, where the YubiKey seems to be open', 0x9c, false],
+    ['whose PIN was right before a lock', 0x9a, true],
+  ])('is kept for a key %s', async (_, slot, isLocked) => {
+    await start({ keys: [{ slot, certificate: 'root' }] });
+    await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+    await expectSigns(backend);
+    if (isLocked) await backend.unlocker.lock();
+    await changePinAndSpend();
     expect(await signsNothing(backend)).toMatchObject({ code: 'PIN_REQUIRED', retriesLeft: 1 });
     expect(await card().status()).toMatchObject({ pinRetriesLeft: 1 });
     await expectSigns(backend, pinPerson(() => PIN).context);
