@@ -298,10 +298,11 @@ export interface KeyUnlocker {
    * Opens a key and keeps it open. The secret is checked also if the key is open already.
    *
    * @param ttlMs How long at most; undefined takes the configured time.
+   * @param token The only one that a PIN is for; undefined: whichever has the key.
    * @throws {SignetError} KEY_NOT_FOUND, PASSPHRASE_INCORRECT, INTEGRITY, UNAVAILABLE; of a token PIN_INCORRECT,
-   *   PIN_LOCKED, after which it is closed
+   *   PIN_LOCKED, after which it is closed, and TOKEN_NOT_PRESENT
    */
-  unlock(keyId: KeyId, passphrase: Secret, ttlMs: number | undefined): Promise<void>;
+  unlock(keyId: KeyId, passphrase: Secret, ttlMs: number | undefined, token?: WhichToken): Promise<void>;
   /** Forgets one unlocked key, or all. @returns How many were open. */
   lock(keyId?: KeyId): Promise<number>;
   /** How many keys are open now. */

@@ -9,13 +9,15 @@ import type {
   SignContext,
 } from '../backends/backend.ts';
 import { LATE, orLate } from '../backends/deadline.ts';
+import { derivedContext } from '../backends/derived-context.ts';
+import type { WhichToken } from '../backends/token-facts.ts';
 import type { KeyId } from '../crypto/key-id.ts';
 import { PrivateKey } from '../crypto/private-key.ts';
 import type { PublicKey } from '../crypto/public-key.ts';
 import type { Secret } from '../crypto/secret.ts';
 import { SignetError } from '../errors.ts';
 import { type Placement, placesFor } from './placement.ts';
-import { checkFits, isToken, locations, narrow, type Target } from './target.ts';
+import { checkFits, isToken, locations, type Narrowed, narrow, type Target } from './target.ts';
 
 /** What an RSA key may be asked for in. */
 const MODULUS_BITS = [2048, 3072, 4096] as const;
@@ -138,14 +140,14 @@ export class Keyring implements AsyncDisposable {
    * @throws {SignetError} UNSUPPORTED, TOKEN_NOT_PRESENT, INVALID_ARGUMENT for a home that is not configured, or as the home
    */
   async generate(request: KeyRequest, context: SignContext, target: Target = {}): Promise<CreatedKey> {
-    const homes = await this.#homesFor(request.role, target);
+    const { homes, which } = await this.#homesFor(request.role, target);
     const chosen = homes.findIndex((home) => makes(home, request));
     const backend = homes[chosen];
     if (backend?.generator === undefined)
       throw incapable(`makes ${kindText(request)}`, request.role, homes, sizesOf(request, homes));
     checkFits(backend, request);
     const { generator } = backend;
-    const info = await insteadOf(homes.slice(chosen + 1), () => generator.generate(request, context));
+    const info = await insteadOf(homes.slice(chosen + 1), () => generator.generate(request, about(which, context)));
     return { info, backend, publicKey: info.publicKey, passedOver: homes.slice(0, chosen) };
   }
 
@@ -162,13 +164,13 @@ export class Keyring implements AsyncDisposable {
     target: Target = {},
   ): Promise<CreatedKey> {
     const isNamed = target.backend !== undefined || target.serial !== undefined || target.token !== undefined;
-    const rule = await this.#homesFor(request.role, target);
+    const { homes: rule, which } = await this.#homesFor(request.role, target);
     const homes = isNamed ? rule : rule.filter((home) => !isToken(home));
     const [backend] = homes.filter(({ importer }) => importer !== undefined);
     if (backend?.importer === undefined) throw incapable('takes imported keys', request.role, homes);
     checkFits(backend, request);
     await this.#refuseSecondCopy(pkcs8);
-    const info = await backend.importer.import(pkcs8, request, context);
+    const info = await backend.importer.import(pkcs8, request, about(which, context));
     return { info, backend, publicKey: info.publicKey, passedOver: [] };
   }
 
@@ -201,10 +203,19 @@ export class Keyring implements AsyncDisposable {
     await backend.unlocker.unlock(keyId, passphrase, ttlMs);
   }
 
-  /** @returns How many keys were open. */
+  /**
+   * Every backend is locked, also if another one fails.
+   *
+   * @returns How many keys were open.
+   * @throws {SignetError} the first failure
+   */
   async lock(keyId?: KeyId): Promise<number> {
+    const outcomes = await Promise.allSettled(this.backends.map(async ({ unlocker }) => unlocker?.lock(keyId)));
     let locked = 0;
-    for (const { unlocker } of this.backends) locked += (await unlocker?.lock(keyId)) ?? 0;
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      locked += outcome.value ?? 0;
+    }
     return locked;
   }
 
@@ -249,7 +260,7 @@ export class Keyring implements AsyncDisposable {
     }
   }
 
-  async #homesFor(role: string, target: Target): Promise<readonly KeyBackend[]> {
+  async #homesFor(role: string, target: Target): Promise<Narrowed> {
     const { backend, serial, token } = target;
     if (backend !== undefined && this.#named(backend).length === 0) {
       const isToken = backend === 'yubikey' || backend === 'pkcs11';
@@ -276,6 +287,11 @@ export class Keyring implements AsyncDisposable {
 async function lookIn(backend: KeyBackend, keyId: KeyId): Promise<LocatedKey | undefined> {
   const info = await backend.find(keyId);
   return info === undefined ? undefined : { info, backend };
+}
+
+/** The same call, of that token alone. */
+function about(token: WhichToken | undefined, context: SignContext): SignContext {
+  return token === undefined ? context : derivedContext(context, { token });
 }
 
 function makes({ generator }: KeyBackend, kind: KeyKindRequest): boolean {

@@ -1,6 +1,6 @@
 /** Which home a new key goes to, where the caller says more than `placement` does. */
 import type { KeyBackend, KeyRequest } from '../backends/backend.ts';
-import type { TokenDescription } from '../backends/token-facts.ts';
+import type { TokenDescription, WhichToken } from '../backends/token-facts.ts';
 import { SignetError } from '../errors.ts';
 
 /** Absent members leave it to `placement`. */
@@ -34,6 +34,19 @@ export interface TokenChoice {
   readonly name?: TokenName | undefined;
 }
 
+/** A home, and the token that it had when it was chosen; undefined where its name alone says which one it is. */
+export interface ChosenToken {
+  readonly home: KeyBackend;
+  readonly which: WhichToken | undefined;
+}
+
+/** What a target leaves. */
+export interface Narrowed {
+  readonly homes: readonly KeyBackend[];
+  /** The only token that is meant: another one may be in its place by the time that something is done. */
+  readonly which: WhichToken | undefined;
+}
+
 /** A home that is a device. */
 export function isToken(home: KeyBackend): boolean {
   return home.token !== undefined;
@@ -48,11 +61,14 @@ export async function narrow(
   homes: readonly KeyBackend[],
   { serial, token: name, requireHardware = false }: Target,
   role: string,
-): Promise<readonly KeyBackend[]> {
-  if (serial !== undefined || name !== undefined) return [await chooseToken(homes, { serial, name })];
-  if (!requireHardware) return homes;
+): Promise<Narrowed> {
+  if (serial !== undefined || name !== undefined) {
+    const { home, which } = await chooseToken(homes, { serial, name });
+    return { homes: [home], which };
+  }
+  if (!requireHardware) return { homes, which: undefined };
   const tokens = homes.filter(isToken);
-  if (tokens.length > 0) return tokens;
+  if (tokens.length > 0) return { homes: tokens, which: undefined };
   const names = homes.map(({ name }) => name).join(', ') || 'none';
   throw new SignetError('TOKEN_NOT_PRESENT', `no token is configured for keys of role "${role}", only: ${names}`, {
     hint: 'add one to "tokens", and its backend to "placement"',
@@ -65,12 +81,12 @@ export async function narrow(
  * @throws {SignetError} TOKEN_NOT_PRESENT, INVALID_ARGUMENT if several tokens answer to that, or why the only token that
  *   could be the one cannot be asked
  */
-export async function chooseToken(homes: readonly KeyBackend[], choice: TokenChoice): Promise<KeyBackend> {
+export async function chooseToken(homes: readonly KeyBackend[], choice: TokenChoice): Promise<ChosenToken> {
   const tokens = homes.filter(isToken);
   const { name } = choice;
   const named = tokens.filter(({ location }) => location === name?.location);
   // A token that is away cannot be asked, and is named by its location all the same.
-  if (named[0] !== undefined && named.length === 1 && saysOnlyName(choice)) return named[0];
+  if (named[0] !== undefined && named.length === 1 && saysOnlyName(choice)) return { home: named[0], which: undefined };
   if (named.length === 0 && name?.untold !== undefined) {
     throw new SignetError('INVALID_ARGUMENT', `no configured token is ${JSON.stringify(name.text)}`, {
       hint: `write it as one of: ${locations(tokens)}`,
@@ -90,7 +106,7 @@ export async function chooseToken(homes: readonly KeyBackend[], choice: TokenCho
   const [match, ...others] = matches;
   // Never the first of them: what is asked for may erase it.
   if (others.length > 0) throw ambiguous(matches, tokens, choice);
-  if (match !== undefined) return match.home;
+  if (match !== undefined) return { home: match.home, which: match.token.identity };
   if (answers.length === 0 && failure !== undefined) throw failure;
   const known = answers.map(({ token }) => token.identity.serial).join(', ');
   const hint =

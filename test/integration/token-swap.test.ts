@@ -1,8 +1,11 @@
 /** Another token in the place of the first, where the URI fits both: it gets nothing that was meant for the first. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { KeyInfo, SignContext } from '../../src/backends/backend.ts';
+import { MemoryBackend } from '../../src/backends/memory/memory-backend.ts';
 import type { Pkcs11Backend, Pkcs11Options } from '../../src/backends/pkcs11/pkcs11-backend.ts';
+import { startAgentServer } from '../support/agent-server.ts';
 import { waitFor } from '../support/conditions.ts';
+import { person } from '../support/conversation.ts';
 import { AGREED, FAKE_PIN, type FakeToken, fakeToken } from '../support/fake-token.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { pinPerson } from '../support/pin-person.ts';
@@ -93,6 +96,36 @@ describe('a token that takes the place of another one', () => {
     expect(await outcomeOf(call(backend, key, person.context) ?? Promise.resolve())).toEqual(SWAPPED);
     expect(await deeds()).toEqual([]);
     expect(new Set(person.questions.map((question) => question.token.label))).toEqual(new Set(['fake']));
+  });
+
+  it('while a person is asked for a PIN to remember does not get it', async () => {
+    const { backend } = await openWithKey();
+    await using server = await startAgentServer({ backends: [backend, new MemoryBackend()] });
+    const agent = server.agent();
+    const who = person(async () => {
+      await swap(backend);
+      return FAKE_PIN;
+    });
+    using interaction = await agent.interact(who);
+    const remember = agent.remember(
+      { key_id: '', serial: '0001', secret: Buffer.alloc(0) },
+      { interaction: interaction.id },
+    );
+    expect(await outcomeOf(remember)).toEqual(SWAPPED);
+    expect(who.asked.map(({ token }) => token?.label)).toEqual(['fake']);
+    expect(await deeds()).toEqual([]);
+    expect([...server.kept]).toEqual([]);
+  });
+
+  it.each(calls.slice(1))('before the call began gets nothing where the first one was named: %s', async (_, call) => {
+    const { backend, key } = await openWithKey();
+    await swap(backend);
+    const who = pinPerson(() => FAKE_PIN);
+    const token = { label: 'fake', serial: '0001' };
+    const context = { ...who.context, token };
+    expect(await outcomeOf(call(backend, key, context) ?? Promise.resolve())).toEqual(SWAPPED);
+    expect(await deeds()).toEqual([]);
+    expect(who.questions).toEqual([]);
   });
 
   it('of a blank one is not erased', async () => {

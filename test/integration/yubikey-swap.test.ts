@@ -2,9 +2,11 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { KeyInfo, PinQuestion, SignContext } from '../../src/backends/backend.ts';
+import { MemoryBackend } from '../../src/backends/memory/memory-backend.ts';
 import type { YubikeyBackend, YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
 import { verifySignature } from '../../src/crypto/public-key.ts';
 import { Secret } from '../../src/crypto/secret.ts';
+import { Keyring } from '../../src/keyring/keyring.ts';
 import { waitFor } from '../support/conditions.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { pinPerson } from '../support/pin-person.ts';
@@ -225,6 +227,32 @@ test('in the middle of a signature it does not go on with it', async () => {
   await swapBack();
   await untilSeen(backend, '1001');
   await expectSigns(backend, key, person.context);
+});
+
+test('while a call waits its turn, it gets no key that was to be made on the first by its serial number', async () => {
+  await using backend = await home.open();
+  const storage = new MemoryBackend();
+  const keyring = new Keyring({ backends: [backend, storage], storage, placement: new Map([['*', ['yubikey']]]) });
+  const named = { serial: '1001' };
+  const next = pinPerson(answerTo);
+  let waiting: Promise<unknown> = Promise.resolve();
+  const first = pinPerson(async () => {
+    waiting = outcomeOf(keyring.generate(ROOT, next.context, named));
+    await waitFor('the next call to have chosen', () => chosen === 2);
+    await swap();
+    return undefined;
+  });
+  let chosen = 0;
+  const { status } = backend.token;
+  backend.token.status = async () => {
+    const answer = await status.call(backend.token);
+    chosen++;
+    return answer;
+  };
+  expect(await outcomeOf(keyring.generate(ROOT, first.context, named))).toHaveProperty('code');
+  expect(await waiting).toEqual(SWAPPED);
+  expect(next.questions).toEqual([]);
+  await expectSecondUntouched();
 });
 
 test('between a new key and its certificate it gets no certificate, and the key is left as if another program had made it', async () => {

@@ -311,6 +311,29 @@ describe('the last try', () => {
       await expectSigns(backend, pinPerson(() => FACTORY_PIN).context);
     });
   });
+
+  /** Another program, which resets nothing: the library goes on thinking that it knows the PIN and the tries. */
+  async function changePinAndSpend(): Promise<void> {
+    const hex = (pin: string) => Buffer.from(pin).toString('hex').padEnd(16, 'f');
+    const change = ['-s', '00A4040005A000000308', '-s', `0024008010${hex(FACTORY_PIN)}${hex(PIN)}`];
+    expect((await runProgram('opensc-tool', ['-c', 'default', ...change], { env: home.yubikeys.env })).ending).toBe(0);
+    for (let i = 0; i < 2; i++) await spend('PIN');
+    expect(await card().status()).toMatchObject({ pinRetriesLeft: 1 });
+  }
+
+  test.each([
+    ['that wants its PIN each time, where the YubiKey seems to be open', 0x9c, false],
+    ['whose PIN was right before a lock', 0x9a, true],
+  ])('is kept for a key %s', async (_, slot, isLocked) => {
+    await start({ keys: [{ slot, certificate: 'root' }] });
+    await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+    await expectSigns(backend);
+    if (isLocked) await backend.unlocker.lock();
+    await changePinAndSpend();
+    expect(await signsNothing(backend)).toMatchObject({ code: 'PIN_REQUIRED', retriesLeft: 1 });
+    expect(await card().status()).toMatchObject({ pinRetriesLeft: 1 });
+    await expectSigns(backend, pinPerson(() => PIN).context);
+  });
 });
 
 describe('unlocking a YubiKey that is open', () => {
@@ -332,6 +355,24 @@ describe('unlocking a YubiKey that is open', () => {
     expect(await card().status()).toMatchObject({ pinRetriesLeft: 2 });
   });
 
+  test.each<[string, (backend: YubikeyBackend) => Promise<unknown>]>([
+    ['a PIN of no length that a PIN has', (backend) => unlock(backend, '1')],
+    [
+      'a change of the PIN that failed',
+      (backend) =>
+        outcomeOf(backend.token.changePin('pin', pinPerson(({ isNew }) => (isNew ? PIN : '999999')).context)),
+    ],
+  ])('is ended by a lock also after %s', async (_, mistake) => {
+    await start();
+    await using backend = await open();
+    await unlock(backend, FACTORY_PIN);
+    await expectSigns(backend);
+    expect(await mistake(backend)).toMatchObject({ code: 'PIN_INCORRECT' });
+    await backend.unlocker.lock();
+    expect(await signsNothing(backend)).toMatchObject({ code: 'PIN_REQUIRED' });
+    expect(await backend.unlocker.lock()).toBe(0);
+  });
+
   test('with a PIN of no length that a PIN has costs no try', async () => {
     await start();
     await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
@@ -339,5 +380,6 @@ describe('unlocking a YubiKey that is open', () => {
     expect(await unlock(backend, '1')).toMatchObject({ code: 'PIN_INCORRECT' });
     expect((await card().statistics()).pin).toEqual({ attempts: 1, failures: 0 });
     await expectSigns(backend); // with the PIN that is configured
+    expect((await card().statistics()).pin).toEqual({ attempts: 2, failures: 0 });
   });
 });

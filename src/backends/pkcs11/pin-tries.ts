@@ -31,9 +31,15 @@ export class PinTries {
    * @throws {SignetError} PIN_REQUIRED, PIN_LOCKED
    */
   async keepLast(attached: AttachedToken): Promise<void> {
-    const left = await this.#leftNow(attached);
-    if (left === 0) throw pinLocked(this.#connection.name);
-    if (left === 1) throw lastTryLeft(this.#connection.name);
+    this.#keep(await this.#leftNow(attached));
+  }
+
+  /**
+   * For a PIN that the token has taken before, where the module does not see what others spend: as `keepLast`, as far as the
+   * device tells it beside the module.
+   */
+  async keepLastIfTold(attached: AttachedToken): Promise<void> {
+    if (attached.profile.remembersTries) this.#keep((await this.#ask?.(attached))?.pinTriesLeft);
   }
 
   /** The error of a PIN that was refused, with what the device then tells. */
@@ -44,6 +50,11 @@ export class PinTries {
     if (retriesLeft === undefined) return error;
     const { message, hint, cause } = error;
     return new SignetError('PIN_INCORRECT', message, { retriesLeft, cause, ...(hint === undefined ? {} : { hint }) });
+  }
+
+  #keep(left: number | undefined): void {
+    if (left === 0) throw pinLocked(this.#connection.name);
+    if (left === 1) throw lastTryLeft(this.#connection.name);
   }
 
   /**

@@ -33,7 +33,7 @@ import { IdleTimer } from './idle-timer.ts';
 import { KeyIndex, type KeyRecord } from './key-index.ts';
 import { KeyWriter } from './key-writer.ts';
 import { settle } from './pin-outcome.ts';
-import { type BoundContext, boundTo } from './same-token.ts';
+import { type BoundContext, boundTo, requireSameToken } from './same-token.ts';
 import { isValidSignature, type PreparedInput, prepareInput } from './signing.ts';
 import { type AttachedToken, TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
 import { TokenLogin, type TokenLoginOptions } from './token-login.ts';
@@ -69,8 +69,9 @@ export class Pkcs11Backend implements KeyBackend {
 
   /** A PIN opens and closes all keys of the token. */
   readonly unlocker: KeyUnlocker = {
-    unlock: async (keyId, pin, ttlMs) => {
+    unlock: async (keyId, pin, ttlMs, began) => {
       const { token } = await this.#record(keyId);
+      requireSameToken(began, token);
       await this.#use();
       await this.login.loginWith(token, pin);
       clearTimeout(this.#relock);

@@ -173,11 +173,18 @@ export class TokenConnection implements AsyncDisposable {
   async logout(): Promise<boolean> {
     await this.further.logout();
     const attached = this.#own;
-    if (attached === undefined || !attached.state.loggedIn) return false;
-    attached.state = { ...attached.state, loggedIn: false };
-    const { value } = await attached.host.request({ op: 'logout' }, { parse: ANSWERS.state });
-    attached.state = value;
-    return true;
+    if (attached === undefined) return false;
+    const ask = (op: 'state' | 'logout') => attached.host.request({ op }, { parse: ANSWERS.state });
+    try {
+      // What is known here need not be true: after many an error it is taken for granted that the login is over.
+      const { loggedIn } = (await ask('state')).value;
+      attached.state = { ...attached.state, loggedIn: false };
+      attached.state = (await ask('logout')).value;
+      return loggedIn;
+    } catch (error) {
+      if (attached.host.isAlive) throw error;
+      return true; // the login has ended with it
+    }
   }
 
   /** Lets what is queued end, then the module in order, and with it login and sessions. */

@@ -158,6 +158,8 @@ export class TokenLogin {
     if (given !== undefined) return { pin: given.clone(), outcome: NO_OUTCOME };
     const attached = await this.#connection.attach(context.token);
     try {
+      // It may be another one by now though the token looks open: nobody tells the module.
+      await this.tries.keepLastIfTold(attached);
       return await this.#unattendedPin(attached);
     } catch (error) {
       if (context.interaction === undefined || !canBeAsked(error)) throw error;

@@ -8,6 +8,7 @@ import { CKF_TOKEN } from './constants.ts';
 import { ANSWERS } from './host-protocol.ts';
 import { stateOf } from './pin-tries.ts';
 import { GENERIC } from './profile.ts';
+import { requireSameToken } from './same-token.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
 import type { TokenLogin } from './token-login.ts';
 
@@ -45,7 +46,7 @@ export class Pkcs11TokenManager implements TokenManager {
         hint: 'PKCS#11 tokens have an SO PIN',
       });
     }
-    const attached = await this.#connection.attach();
+    const attached = await this.#connection.attach(context.token);
     const triesLeft =
       secret === 'pin' ? (await this.#login.tries.counters(attached)).pinTriesLeft : soTriesLeft(attached);
     await this.#withTwo(
@@ -61,7 +62,7 @@ export class Pkcs11TokenManager implements TokenManager {
   }
 
   async unblockPin(context: SignContext): Promise<void> {
-    const attached = await this.#connection.attach();
+    const attached = await this.#connection.attach(context.token);
     await this.#withTwo(
       context,
       attached.facts,
@@ -81,6 +82,7 @@ export class Pkcs11TokenManager implements TokenManager {
       throw error;
     });
     const facts = attached?.facts ?? (await this.#connection.findAlsoBlank());
+    requireSameToken(context.token, facts);
     await this.#withTwo(
       context,
       facts,

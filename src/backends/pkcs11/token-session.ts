@@ -90,8 +90,8 @@ export class TokenSession {
 
   /** One try of the user's PIN, also while the user is logged in. @param pin Zeroed afterwards by the caller. */
   login(pin: Uint8Array): TokenState {
-    this.checkPinLength(pin);
     if (this.isLoggedIn) this.logout(); // C_Login would not look at the PIN
+    this.checkPinLength(pin);
     this.#login(CKU.USER, pin);
     return this.state();
   }

@@ -34,16 +34,28 @@ export interface ToolRun {
  */
 export function runTool(tool: string, { args, secret, more, env, timeoutMs, remedy }: ToolRun): Promise<ToolResult> {
   return new Promise((resolve, reject) => {
-    const options = { env: moduleEnvironment(env), stdio: 'pipe', timeout: timeoutMs, killSignal: 'SIGKILL' } as const;
-    const child = spawned(spawn(tool, args, options));
+    const child = spawned(spawn(tool, args, { env: moduleEnvironment(env), stdio: 'pipe' }));
     const output = { stdout: '', stderr: '' };
     for (const stream of ['stdout', 'stderr'] as const) {
       child[stream].setEncoding('utf8').on('data', (text: string) => {
         output[stream] = (output[stream] + text).slice(0, MAX_OUTPUT_CHARACTERS);
       });
     }
-    child.once('error', (cause: NodeJS.ErrnoException) => reject(notStarted(tool, remedy, cause)));
-    child.once('close', (exitCode) => resolve({ exitCode, ...output }));
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      // A program that it started may live on, and keep its output open.
+      child.stdout.destroy();
+      child.stderr.destroy();
+      resolve({ exitCode: null, ...output });
+    }, timeoutMs);
+    child.once('error', (cause: NodeJS.ErrnoException) => {
+      clearTimeout(timer);
+      reject(notStarted(tool, remedy, cause));
+    });
+    child.once('close', (exitCode) => {
+      clearTimeout(timer);
+      resolve({ exitCode, ...output });
+    });
     child.stdin.on('error', () => undefined); // it ended without reading; its exit code tells
     const nothing = new Uint8Array(0);
     const input = Buffer.concat([secret?.bytes() ?? nothing, Buffer.from('\n'), more ?? nothing]);

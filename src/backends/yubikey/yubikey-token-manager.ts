@@ -70,7 +70,7 @@ export class YubikeyTokenManager implements TokenManager {
   /** One try of the PUK, for a new PUK or a new PIN. */
   async #usePuk(context: SignContext, what: 'pin' | 'puk'): Promise<void> {
     const { connection, login } = this.#access;
-    const attached = await connection.attach();
+    const attached = await connection.attach(context.token);
     const token = login.identityOf(attached);
     const { pukTriesLeft: triesLeft } = await login.tries.counters(attached);
     if (triesLeft === 0) throw this.#pukLocked();

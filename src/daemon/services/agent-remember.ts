@@ -1,5 +1,6 @@
 /** Secrets that a person wants kept in the operating system's keyring, and no longer. */
 import type { KeyBackend } from '../../backends/backend.ts';
+import { requireSameToken } from '../../backends/pkcs11/same-token.ts';
 import { type KeyId, parseKeyId } from '../../crypto/key-id.ts';
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
@@ -78,8 +79,9 @@ async function keySubject(keyring: Keyring, keyId: KeyId): Promise<Subject> {
 }
 
 async function tokenSubject(keyring: Keyring, request: ForgetRequest): Promise<Subject> {
-  const { backend, token } = await tokenOf(keyring, request, request.label || undefined);
+  const { backend, token, which } = await tokenOf(keyring, request, request.label || undefined);
   const { identity } = await token.describe();
+  requireSameToken(which, identity);
   return {
     name: pinName(identity),
     ask: async ({ interaction, signal }) => {
@@ -88,7 +90,8 @@ async function tokenSubject(keyring: Keyring, request: ForgetRequest): Promise<S
       return interaction.pin({ token: identity, secret: 'pin', isNew: false, triesLeft, key: undefined }, signal);
     },
     check: async (pin) => {
-      await backend.unlocker?.unlock(await anyKeyOf(backend), pin, undefined);
+      // Another token may be in the place of the one that it was asked for.
+      await backend.unlocker?.unlock(await anyKeyOf(backend), pin, undefined, identity);
     },
   };
 }

@@ -1,5 +1,7 @@
 /** The agent's calls on tokens as a whole. */
 import type { KeyBackend, TokenManager } from '../../backends/backend.ts';
+import { derivedContext } from '../../backends/derived-context.ts';
+import type { WhichToken } from '../../backends/token-facts.ts';
 import { SignetError } from '../../errors.ts';
 import type { Keyring } from '../../keyring/keyring.ts';
 import { chooseToken, isToken, locations } from '../../keyring/target.ts';
@@ -28,26 +30,26 @@ export function tokenMethods(calls: AgentCalls, log: Logger) {
     }),
     ChangePin: calls.unary('ChangePin', async (request: ChangePinRequest, context, { keyring }) => {
       const secret = oneOf(PIN_SECRETS, request.secret, 'secret') ?? 'pin';
-      const { backend, token } = await tokenOf(keyring, request);
-      await token.changePin(secret, context);
+      const { backend, token, which } = await tokenOf(keyring, request);
+      await token.changePin(secret, derivedContext(context, { token: which }));
       log.info({ caller: context.caller, token: backend.location, secret }, 'PIN changed');
       return {};
     }),
     UnblockPin: calls.unary('UnblockPin', async (request: TokenRequest, context, { keyring }) => {
-      const { backend, token } = await tokenOf(keyring, request);
-      await token.unblockPin(context);
+      const { backend, token, which } = await tokenOf(keyring, request);
+      await token.unblockPin(derivedContext(context, { token: which }));
       log.info({ caller: context.caller, token: backend.location }, 'PIN unblocked');
       return {};
     }),
     InitialiseToken: calls.unary('InitialiseToken', async (request: InitialiseTokenRequest, context, { keyring }) => {
-      const { backend, token } = await tokenOf(keyring, request);
+      const { backend, token, which } = await tokenOf(keyring, request);
       if (token.initialise === undefined) {
         throw new SignetError('UNSUPPORTED', `${backend.location} cannot be initialised`, {
           hint: 'the PIV application of a YubiKey is erased by: ykman piv reset',
         });
       }
       checkLabel(request.label);
-      await token.initialise(request.label, context);
+      await token.initialise(request.label, derivedContext(context, { token: which }));
       log.warn({ caller: context.caller, token: backend.location }, 'token erased and initialised');
       return {};
     }),
@@ -57,13 +59,14 @@ export function tokenMethods(calls: AgentCalls, log: Logger) {
 /**
  * @param request Nothing in it: the only token.
  * @param label Of the token, where others may have the same serial number.
+ * @returns `which`: the only one that is meant, where it was named by what it tells.
  * @throws {SignetError} TOKEN_NOT_PRESENT, INVALID_ARGUMENT if several tokens are meant, or configured and none is named
  */
 export async function tokenOf(
   keyring: Keyring,
   request: TokenRequest,
   label?: string,
-): Promise<{ readonly backend: KeyBackend; readonly token: TokenManager }> {
+): Promise<{ readonly backend: KeyBackend; readonly token: TokenManager; readonly which: WhichToken | undefined }> {
   const tokens = keyring.backends.filter(isToken);
   const serial = request.serial || undefined;
   const name = tokenNameOf(request.token);
@@ -73,8 +76,10 @@ export async function tokenOf(
       hint: `say which one: ${locations(tokens)}`,
     });
   }
-  const backend = isNamed ? await chooseToken(tokens, { serial, label, name }) : tokens[0];
-  if (backend?.token !== undefined) return { backend, token: backend.token };
+  const { home: backend, which } = isNamed
+    ? await chooseToken(tokens, { serial, label, name })
+    : { home: tokens[0], which: undefined };
+  if (backend?.token !== undefined) return { backend, token: backend.token, which };
   throw new SignetError('TOKEN_NOT_PRESENT', 'no token is configured', { hint: 'add one to "tokens"' });
 }
 

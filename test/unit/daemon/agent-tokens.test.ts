@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { KeyBackend } from '../../../src/backends/backend.ts';
+import type { KeyBackend, SignContext, TokenManager } from '../../../src/backends/backend.ts';
 import { MemoryBackend } from '../../../src/backends/memory/memory-backend.ts';
 import { SignetError } from '../../../src/errors.ts';
 import { type AgentServer, type AgentServerOptions, startAgentServer } from '../../support/agent-server.ts';
@@ -174,6 +174,27 @@ describe('AttestKey', () => {
     const { chain, root, device } = await agent.attestKey(TOKEN_KEY);
     expect([chain.map((certificate) => [...certificate]), root]).toEqual([[[0x30, 0]], 'CN=Test Root']);
     expect(device).toMatchObject({ serial: '4711', slot: '9c', attested: 'yes', touch_policy: 'always' });
+  });
+});
+
+describe('a token that was named', () => {
+  it('is the only one that its PINs are changed on, or that is erased', async () => {
+    const fake = fakeTokenBackend();
+    const meant: unknown[] = [];
+    const note = async (context: SignContext) => void meant.push(context.token);
+    if (fake.token === undefined) throw new Error('it is a token');
+    const token: TokenManager = {
+      ...fake.token,
+      changePin: (_, context) => note(context),
+      unblockPin: note,
+      initialise: (_, context) => note(context),
+    };
+    const agent = await start([{ ...fake, token }]);
+    await agent.changePin({ serial: '4711', secret: 'pin' });
+    await agent.unblockPin({ serial: '', token: 'Test' });
+    await agent.initialiseToken({ serial: '4711', label: 'new' });
+    const which = { backend: 'yubikey', label: 'Test', serial: '4711' };
+    expect(meant).toEqual([which, which, which]);
   });
 });
 

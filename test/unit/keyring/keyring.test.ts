@@ -266,6 +266,17 @@ describe('unlocking', () => {
     const keyring = keyringOf([fakeBackend({ unlocker }), fakeBackend(), fakeBackend({ unlocker })]);
     expect([await keyring.lock(), await keyring.unlockedCount()]).toEqual([4, 6]);
   });
+
+  it('locks the other backends where one fails, and tells', async () => {
+    const locked: string[] = [];
+    const lockable = (name: string, lock: () => Promise<number>) =>
+      fakeBackend({ name, unlocker: { unlock: async () => undefined, unlockedCount: async () => 1, lock } });
+    const away = new SignetError('TOKEN_NOT_PRESENT', 'it is away');
+    const works = (name: string) => lockable(name, async () => locked.push(name));
+    const keyring = keyringOf([works('file'), lockable('pkcs11', () => Promise.reject(away)), works('memory')]);
+    await expect(keyring.lock()).rejects.toBe(away);
+    expect(locked).toEqual(['file', 'memory']);
+  });
 });
 
 describe('health', () => {
