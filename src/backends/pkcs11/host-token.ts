@@ -186,6 +186,8 @@ export class HostToken {
       throw new SignetError('INVALID_ARGUMENT', `no digest has ${data.length} bytes`);
     }
     if (pin !== undefined) this.session.checkPinLength(pin);
+    // Its copy may be an old one by now, and the try the last: a login that has ended is begun anew by who knows the PIN.
+    if (this.session.profile.presentsPinAgain) this.#requireLogin();
     for (let attempt = 0; ; attempt++) {
       const key = this.#privateKey(name);
       if (key.wantsPin && !isPinless && pin === undefined) {
@@ -254,11 +256,15 @@ export class HostToken {
     }
   }
 
-  #noKey({ keyId }: KeyName): SignetError {
+  /** @throws {SignetError} PIN_REQUIRED unless the token can be used now */
+  #requireLogin(): void {
     const { flags, loggedIn } = this.session.state();
-    if ((flags & CKF_TOKEN.LOGIN_REQUIRED) !== 0 && !loggedIn) {
-      return new SignetError('PIN_REQUIRED', `${this.session.name} needs its PIN`);
-    }
+    if ((flags & CKF_TOKEN.LOGIN_REQUIRED) === 0 || loggedIn) return;
+    throw new SignetError('PIN_REQUIRED', `${this.session.name} needs its PIN`);
+  }
+
+  #noKey({ keyId }: KeyName): SignetError {
+    this.#requireLogin();
     return new SignetError('KEY_NOT_FOUND', `no key ${keyId} on ${this.session.name}`);
   }
 

@@ -49,6 +49,8 @@ export interface ModuleProfile {
   readonly tellsTries: boolean;
   /** Whether these flags are those of when the module found the token: what other processes spend is not seen. */
   readonly remembersTries: boolean;
+  /** Whether the module keeps the PIN and presents it again by itself where another program ended the login. */
+  readonly presentsPinAgain: boolean;
   /** Wrong PINs until the token locks; undefined where it never does. For people. */
   readonly locksAfter: string | undefined;
   /** How many bytes a user's PIN has, at least and at most; undefined: the module tells. No other text is given to it. */
@@ -89,6 +91,7 @@ export const GENERIC: ModuleProfile = {
   storesCertificates: true,
   tellsTries: true,
   remembersTries: false,
+  presentsPinAgain: false,
   locksAfter: 'unknown',
   pinBytes: undefined,
   sharesToken: false,
@@ -192,6 +195,7 @@ const ROWS: readonly ProfileRow[] = [
     writesAs: 'so',
     removesKeys: false, // it says that it did
     remembersTries: true,
+    presentsPinAgain: true,
     edwardsParams: 'name',
     maxMessageBytes: 3062, // a command's 3072 bytes without the tags around the message
     locksAfter: '3 unless set otherwise',
