@@ -73,6 +73,8 @@ export interface OpenTokenContext {
   readonly credentialsDirectory?: string | undefined;
   /** Whether no other token is configured. */
   readonly isOnlyToken?: boolean | undefined;
+  /** How long a token that does not answer is waited for, milliseconds: it comes later, by itself. */
+  readonly openTimeoutMs?: number | undefined;
   readonly onUnreadable: (what: string, error: SignetError) => void;
   /** The PIN that a person had kept in the operating system's keyring. The caller disposes of it. */
   readonly rememberedPin?: (token: TokenIdentity) => Promise<Secret | undefined>;

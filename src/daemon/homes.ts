@@ -42,11 +42,19 @@ export function storageContext(
   };
 }
 
-/** In the order of the configuration. @throws {SignetError} CONFIGURATION; then none stays open */
+/** How long the start waits for all tokens together, milliseconds, and how long for each at least. */
+const [TOKENS_MS, LEAST_MS] = [10_000, 1000];
+
+/**
+ * In the order of the configuration. One that does not answer in time is there, and comes into use by itself.
+ *
+ * @throws {SignetError} CONFIGURATION; then none stays open
+ */
 export async function openTokens({ config, env, log: { logger }, secretStore }: HomesOptions): Promise<KeyBackend[]> {
   const tokens: KeyBackend[] = [];
   if (config.tokens.length === 0) return tokens;
   const stateDirectory = defaultStateDir(env);
+  const waitsUntil = performance.now() + TOKENS_MS;
   try {
     for (const options of config.tokens) {
       const token = await openToken(options, {
@@ -54,6 +62,7 @@ export async function openTokens({ config, env, log: { logger }, secretStore }: 
         stateDirectory,
         credentialsDirectory: env['CREDENTIALS_DIRECTORY'],
         isOnlyToken: config.tokens.length === 1,
+        openTimeoutMs: Math.max(waitsUntil - performance.now(), LEAST_MS),
         rememberedPin: (token) => secretStore.getSoon(pinName(token)),
         forgetPin: (token) => secretStore.drop(pinName(token)),
         onUnreadable: (what, error) => logger.warn({ what, ...describeError(error, logger) }, 'not a usable key'),

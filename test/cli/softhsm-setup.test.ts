@@ -382,6 +382,24 @@ describe('docs/ci.md', () => {
     expect((await readdir(place)).sort()).toEqual(['bin', 'installed']);
   });
 
+  it('has jobs of which the README shows the beginning, and that runs too', async () => {
+    page = await readFile(join(ROOT, 'README.md'), 'utf8');
+    const { steps } = parse(blocks('github')[0] ?? '') as GithubJob;
+    const { script } = (parse(blocks('gitlab')[0] ?? '') as { token: Pick<GitlabJob, 'script'> }).token;
+    for (const [variable, commands] of [
+      ['RUNNER_TEMP', steps.flatMap(({ run }) => run ?? [])],
+      ['CI_PROJECT_DIR', script],
+    ] as const) {
+      const base = join(place, variable);
+      await mkdir(base);
+      expect(commands).toHaveLength(3);
+      const results: ProgramResult[] = [];
+      for (const command of commands) results.push(await shell(command, ci({ [variable]: base })));
+      expect(results.map(({ ending }) => ending)).toEqual([0, 0, 0]);
+      expect(results[2]?.stdout).toMatch(/token label +: signet-ci/);
+    }
+  });
+
   it('has a configuration with which signetd finds the token', async () => {
     const [config, variables] = [join(place, 'signetd.json'), join(place, 'variables')];
     await setUp(['--dir', token, '--config', config, '--env', variables]);

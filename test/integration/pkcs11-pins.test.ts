@@ -208,7 +208,7 @@ describe('a person', () => {
     expect(await module.logins()).toBe(2);
   });
 
-  it('is asked again after the token was let go of, unless the PIN is cached for a time', async () => {
+  it('is asked again once the module has ended, unless the PIN is cached for a time, and always after the token was let go of or locked', async () => {
     for (const [pinCacheMs, asked] of [
       [0, 2],
       [60_000, 1],
@@ -223,6 +223,9 @@ describe('a person', () => {
       await backend.token.release(); // drops it
       await generate(backend, person.context);
       expect(person.questions).toHaveLength(asked + 1);
+      await backend.unlocker.lock(); // so does this
+      await generate(backend, person.context);
+      expect(person.questions).toHaveLength(asked + 2);
     }
   });
 });

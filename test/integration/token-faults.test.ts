@@ -154,6 +154,23 @@ describe('a module that fails on its way to the token', () => {
     expect(await signWith(backend, key)).toBe(true);
   });
 
+  it.each(['C_Initialize', 'C_OpenSession'])(
+    '%s hang: keeps nobody from starting for long, and is found when it answers',
+    async (call) => {
+      const events: string[] = [];
+      await module.misbehave(`${call} hang`);
+      const backend = await open({
+        operationTimeoutMs: 2000,
+        openTimeoutMs: 300,
+        onEvent: (_, error) => events.push(error instanceof Error ? error.message : ''),
+      });
+      expect(events).toContain('pkcs11:token=ci does not answer');
+      expect((await backend.health()).ready).toBe(false);
+      await module.misbehave();
+      await waitFor('the token', async () => (await backend.health()).ready, { timeoutMs: 10_000 });
+    },
+  );
+
   it('spends one PIN try, not one for each new host, when it dies of the login', async () => {
     await module.misbehave('C_Login crash');
     const backend = await open();

@@ -150,6 +150,22 @@ describe('while the token fails', () => {
     await waitFor('the token', async () => (await sign(client, onToken)) === true, { timeoutMs: 30_000 });
   });
 
+  it('that hangs from the start, the daemon starts all the same, and the file keys sign', async () => {
+    await module.misbehave('C_Initialize hang');
+    const { signer, client } = await start();
+    expect(await sign(client, await snapshotKey(client))).toBe(true);
+    expect(signer.log()).toContainEqual(
+      expect.objectContaining({
+        level: 'warning',
+        msg: 'token pkcs11:token=ci cannot be used yet',
+        error: 'pkcs11:token=ci does not answer',
+      }),
+    );
+    await module.misbehave();
+    const key = await waitFor('the token', () => timestampKey(client).catch(() => undefined), { timeoutMs: 40_000 });
+    expect(await sign(client, key)).toBe(true);
+  });
+
   it('because its host is killed under load: nothing but that host’s calls is lost', async () => {
     const { signer, client, connect } = await start('signer', { hosts: 2 });
     const others = await Promise.all(['a', 'b'].map(connect));

@@ -228,6 +228,15 @@ test('without yubico-piv-tool the library sets policies since 2.3, and before th
   expect(await keysOf(backend)).toEqual([]);
 });
 
+test('published weaknesses of the firmware are told of the keys that they concern', async () => {
+  await using backend = await open(); // firmware 5.4.3
+  const made = await backend.generator.generate(ROOT, CONTEXT);
+  expect(made.device?.warnings).toEqual([expect.stringMatching(/^YSA-2024-03: /)]);
+  expect((await backend.find(made.keyId))?.device?.warnings).toEqual(made.device?.warnings);
+  const rsa = await backend.generator.generate({ ...ROOT, algorithm: 'rsa', modulusBits: 2048 }, CONTEXT);
+  expect(rsa.device?.warnings).toEqual([]);
+});
+
 describe('attestation', () => {
   test('is the chain from the key to the root of the card', async () => {
     await using backend = await open();

@@ -297,6 +297,21 @@ test('a failure of the card costs one signature, whether the key wants the PIN e
   expect((await tries()).failures).toBe(0);
 });
 
+test('a signature that the card makes wrongly never leaves, and the next one is good', async () => {
+  await start();
+  await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN) });
+  for (const slot of ['9a', '9c']) {
+    const { keyId } = await keyIn(backend, slot);
+    await card().signWronglyNext();
+    expect(await outcomeOf(backend.sign(keyId, { message }, CONTEXT))).toMatchObject({
+      code: 'INTEGRITY',
+      message: `${NAME} answered a signature that is not by key ${keyId}`,
+    });
+    await expectSigns(backend, await keyIn(backend, slot));
+  }
+  expect((await tries()).failures).toBe(0);
+});
+
 test('a text that the library takes for an order is never a PIN', async () => {
   await start();
   await using backend = await open();

@@ -299,6 +299,26 @@ describe('the last try', () => {
       expect((await card().status()).pinRetriesLeft).toBeGreaterThanOrEqual(hasOpensc ? 2 : 1);
     });
 
+    test.each(['9a', '9c'])(
+      'is not spent by the copy of the PIN that the library keeps, for a key in %s',
+      async (slot) => {
+        const pinPolicy = slot === '9c' ? 'always' : 'once';
+        await start({ keys: [{ slot: Number.parseInt(slot, 16), certificate: 'root', pinPolicy }] });
+        await using backend = await open({ pinFile: await home.pinFile(FACTORY_PIN), env: env() });
+        await expectSigns(backend);
+        const { keyId } = await keyOf(backend);
+        const tool = (...args: string[]) => runProgram('yubico-piv-tool', args, { env: home.yubikeys.env });
+        expect((await tool('-a', 'change-pin', '-P', FACTORY_PIN, '-N', PIN)).ending).toBe(0);
+        for (const _ of [1, 2]) expect((await tool('-a', 'verify-pin', '-P', '000000')).ending).toBe(1);
+        expect(await card().status()).toMatchObject({ pinRetriesLeft: 1 });
+        for (let call = 0; call < 3; call++) {
+          expect(await outcomeOf(backend.sign(keyId, { message }, CONTEXT))).toMatchObject({ code: 'PIN_REQUIRED' });
+        }
+        expect(await card().status()).toMatchObject({ pinRetriesLeft: 1 });
+        await expectSigns(backend, pinPerson(() => PIN).context);
+      },
+    );
+
     test('is not spent by a daemon that was there before another program spent the others', async () => {
       await start();
       const pinFile = await home.pinFile('wrong-1');

@@ -17,6 +17,8 @@ export interface AgentDaemonOptions {
   readonly idleTimeout?: string;
   /** PBKDF2 iterations of new keys: few for many keys, many for slow calls. Notary's 2048 by default. */
   readonly kdfIterations?: number;
+  /** Sections of the configuration beside `storage` and `agent`. */
+  readonly config?: Readonly<Record<string, unknown>>;
   /** In addition to PATH and HOME. */
   readonly env?: Readonly<Record<string, string>>;
   /** False: do not wait until it is ready. */
@@ -47,6 +49,7 @@ export async function startAgentDaemon(directory: string, options: AgentDaemonOp
   const socket = join(directory, 'run', 's');
   const configFile = join(directory, 'signetd.json');
   const config = {
+    ...options.config,
     storage: { backend: 'file', path: storagePath, kdf_iterations: kdfIterations },
     agent: { socket, idle_timeout: idleTimeout },
   };

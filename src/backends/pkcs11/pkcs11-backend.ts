@@ -47,6 +47,8 @@ export interface Pkcs11Options
   readonly hooks?: TokenHooks | undefined;
   /** How long after its last use the device is let go of, milliseconds; undefined: never. */
   readonly idleReleaseMs?: number | undefined;
+  /** How long `open` waits for a token that does not answer, milliseconds; undefined: as long as its operations may take. */
+  readonly openTimeoutMs?: number | undefined;
   /** Key objects that are left out of a listing, and why. */
   readonly onUnreadable: (what: string, error: SignetError) => void;
 }
@@ -123,7 +125,8 @@ export class Pkcs11Backend implements KeyBackend {
   }
 
   /**
-   * A token that is not there is no failure: it may be plugged in later, and `health()` tells.
+   * A token that is not there is no failure: it may be plugged in later, and `health()` tells. Nor is one that does not answer
+   * in time: it is waited for further, by itself.
    *
    * @throws {SignetError} CONFIGURATION if the module cannot be loaded, several tokens match, or the PIN file cannot be read
    */
@@ -131,8 +134,12 @@ export class Pkcs11Backend implements KeyBackend {
     // A PIN file that nobody can use is a mistake to tell now, whether the token is there or not.
     if (options.pinFile !== undefined) (await readPrivateSecret(options.pinFile, 'pin-source')).dispose();
     const backend = new Pkcs11Backend(options);
+    const reading = backend.#index.refresh();
+    const { openTimeoutMs } = options;
     try {
-      await backend.#index.refresh();
+      await (openTimeoutMs === undefined
+        ? reading
+        : within(reading, openTimeoutMs, () => doesNotAnswer(backend.location)));
     } catch (error) {
       if (error instanceof SignetError && error.code !== 'CONFIGURATION') {
         options.onEvent(`token ${backend.location} cannot be used yet`, error);

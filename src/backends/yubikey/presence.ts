@@ -9,6 +9,8 @@ export interface PresenceOptions {
   readonly look: () => Promise<void>;
   /** As far as is known. */
   readonly isThere: boolean;
+  /** How often it is looked for, milliseconds; each second by default. */
+  readonly lookEveryMs?: number | undefined;
   /** For the log. */
   readonly onChange: (isThere: boolean) => void;
 }
@@ -46,7 +48,8 @@ export class Presence implements Disposable {
 
   #schedule(): void {
     if (this.#isDisposed) return;
-    this.#timer = setTimeout(() => void this.#turn(), this.#hurried > 0 ? HINT_INTERVAL_MS : POLL_MS).unref();
+    const { lookEveryMs = POLL_MS } = this.#options;
+    this.#timer = setTimeout(() => void this.#turn(), this.#hurried > 0 ? HINT_INTERVAL_MS : lookEveryMs).unref();
     this.#hurried = Math.max(this.#hurried - 1, 0);
   }
 

@@ -49,6 +49,8 @@ export interface YubikeyOptions extends Omit<Pkcs11Options, 'uri' | 'backendName
   readonly requireAttestation?: readonly string[];
   /** usb-watcher.js; for tests, which run from the sources. */
   readonly usbWatcher?: string | undefined;
+  /** How often the YubiKey is looked for, milliseconds; each second by default. */
+  readonly lookEveryMs?: number | undefined;
   /** The clock, for certificates. */
   readonly now?: () => Date;
 }
@@ -82,10 +84,11 @@ export class YubikeyBackend implements KeyBackend {
       authorities: options.authorities,
       now,
     });
-    const { onEvent, env = {}, usbWatcher: entry } = options;
+    const { onEvent, env = {}, usbWatcher: entry, lookEveryMs } = options;
     this.#presence = new Presence({
       look: () => base.look(),
       isThere: base.connection.attached !== undefined,
+      lookEveryMs,
       onChange: (isThere) => {
         if (!isThere) this.#touches.forget();
         onEvent(`${base.location} ${isThere ? 'is there' : 'was taken out'}`);
