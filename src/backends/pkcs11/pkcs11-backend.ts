@@ -134,19 +134,18 @@ export class Pkcs11Backend implements KeyBackend {
     // A PIN file that nobody can use is a mistake to tell now, whether the token is there or not.
     if (options.pinFile !== undefined) (await readPrivateSecret(options.pinFile, 'pin-source')).dispose();
     const backend = new Pkcs11Backend(options);
+    const { onEvent, openTimeoutMs } = options;
+    const tellNotYet = (error: SignetError) => onEvent(`token ${backend.location} cannot be used yet`, error);
     const reading = backend.#index.refresh();
-    const { openTimeoutMs } = options;
     try {
-      await (openTimeoutMs === undefined
-        ? reading
-        : within(reading, openTimeoutMs, () => doesNotAnswer(backend.location)));
+      const read = await (openTimeoutMs === undefined ? reading : orLate(reading, openTimeoutMs));
+      if (read === LATE) tellNotYet(new SignetError('UNAVAILABLE', `${backend.location} does not answer`));
     } catch (error) {
-      if (error instanceof SignetError && error.code !== 'CONFIGURATION') {
-        options.onEvent(`token ${backend.location} cannot be used yet`, error);
-        return backend;
+      if (!(error instanceof SignetError) || error.code === 'CONFIGURATION') {
+        await backend[Symbol.asyncDispose]();
+        throw error;
       }
-      await backend[Symbol.asyncDispose]();
-      throw error;
+      tellNotYet(error);
     }
     return backend;
   }
