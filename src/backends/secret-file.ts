@@ -7,14 +7,14 @@ import { readBoundedFile } from './durable-file.ts';
 /** Longer secrets than this are a mistaken file. */
 const MAX_SECRET_BYTES = 4096;
 
-/** The content without its final line break. @returns Undefined if the file is missing or empty. */
+/** The content without its final line break. @returns Undefined if the file is missing, empty or has nothing but line breaks. */
 export async function readSecret(path: string, links: 'refuse' | 'follow' = 'refuse'): Promise<Secret | undefined> {
   const content = await readBoundedFile(path, MAX_SECRET_BYTES, links);
   if (content === undefined) return undefined;
+  if (content.every((byte) => byte === 0x0a || byte === 0x0d)) return undefined;
   let end = content.length;
   if (content[end - 1] === 0x0a) end--;
   if (content[end - 1] === 0x0d) end--;
-  if (end === 0) return undefined;
   return new Secret(content.subarray(0, end));
 }
 

@@ -77,7 +77,8 @@ export class YubikeyTokenManager implements TokenManager {
     const common = { token, key: undefined };
     using puk = await this.#ask(context, { ...common, secret: 'puk', isNew: false, triesLeft });
     using fresh = await this.#ask(withNewPin(context), { ...common, secret: what, isNew: true, triesLeft: undefined });
-    const blob = joinParts([prefixed('puk', puk), prefixed(what, fresh)]);
+    const parts = [prefixed('puk', puk), prefixed(what, fresh)];
+    const blob = joinParts(parts);
     try {
       // It may have been let go of while a person was asked.
       const { host } = await connection.attach(attached.facts);
@@ -85,7 +86,7 @@ export class YubikeyTokenManager implements TokenManager {
     } catch (error) {
       throw await this.#pukError(error, attached);
     } finally {
-      blob.fill(0);
+      for (const secret of [...parts, blob]) secret.fill(0);
     }
     if (what === 'puk') return;
     await login.notePinChanged(attached, fresh);

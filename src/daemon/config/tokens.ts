@@ -22,7 +22,20 @@ export function readTokens(settings: Settings): readonly TokenOptions[] {
   const list = settings.structured('tokens') ?? [];
   if (!Array.isArray(list)) throw settings.fail('tokens', 'not a list', FORM);
   if (list.length > MAX_TOKENS) throw settings.fail('tokens', `more than ${MAX_TOKENS} tokens`, FORM);
-  return list.map((entry: unknown, index) => readToken(settings, `tokens[${index}]`, entry));
+  const tokens = list.map((entry: unknown, index) => readToken(settings, `tokens[${index}]`, entry));
+  const names = tokens.map(nameOf);
+  const again = names.findIndex((name, index) => names.indexOf(name) !== index);
+  if (again === -1) return tokens;
+  const problem = `the same token as tokens[${names.indexOf(names[again] ?? '')}]`;
+  throw settings.fail(`tokens[${again}].uri`, problem, 'remove one of the two');
+}
+
+/** Of what says which token it is. NSS has its database in the parameters. */
+function nameOf(token: TokenOptions): string {
+  const { backend } = token;
+  return backend === 'yubikey'
+    ? JSON.stringify([backend, token.modulePath, token.serial])
+    : JSON.stringify([backend, Object.entries(token.uri).sort(), token.libraryParameters]);
 }
 
 /** Keys of an entry; `uri` is the one that must be there. */

@@ -272,6 +272,22 @@ describe('loadConfig refuses the value', () => {
     [{ tokens: [{ uri: 'pkcs11:token=a', hosts: 0 }] }, 'not a number from 1 to 16', 'tokens[0].hosts'],
     [{ tokens: [{ uri: 'pkcs11:token=a', hosts: '2' }] }, 'not a number from 1 to 16', 'tokens[0].hosts'],
     [{ tokens: [{ uri: 'pkcs11:?module-path=/m.so' }] }, 'names no token', 'tokens[0].uri'],
+    [
+      {
+        tokens: [
+          { uri: 'pkcs11:token=a;serial=1?module-path=/m.so' },
+          { uri: 'yubikey:' },
+          { uri: 'pkcs11:serial=1;token=a?module-path=/m.so', pin_cache: '1m' },
+        ],
+      },
+      'the same token as tokens[0]',
+      'tokens[2].uri',
+    ],
+    [
+      { tokens: [{ uri: 'yubikey:serial=1' }, { uri: 'yubikey:serial=1' }] },
+      'the same token as tokens[0]',
+      'tokens[1].uri',
+    ],
     [{ tokens: [{ uri: 'pkcs11:token=a;id=%01?module-path=/m.so' }] }, 'names a key', 'tokens[0].uri'],
     [
       { tokens: [{ uri: 'pkcs11:token=a?module-path=/m.so&pin-source=|cat' }] },
