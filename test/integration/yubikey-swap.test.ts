@@ -243,9 +243,9 @@ test('while a call waits its turn, it gets no key that was to be made on the fir
     return undefined;
   });
   let chosen = 0;
-  const { status } = backend.token;
-  backend.token.status = async () => {
-    const answer = await status.call(backend.token);
+  const { describe: look } = backend.token;
+  backend.token.describe = async () => {
+    const answer = await look.call(backend.token);
     chosen++;
     return answer;
   };
