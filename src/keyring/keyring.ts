@@ -83,10 +83,12 @@ export class Keyring implements AsyncDisposable {
   async find(keyId: KeyId): Promise<LocatedKey | undefined> {
     const failures: unknown[] = [];
     const slow: Promise<LocatedKey | undefined>[] = [];
+    const last = this.backends.at(-1);
     for (const backend of this.backends) {
       const looking = lookIn(backend, keyId);
       try {
-        const located = await orLate(looking, PATIENCE_MS);
+        // After the last one there is nobody else to ask: no timer for keys in the storage.
+        const located = await (backend === last ? looking : orLate(looking, PATIENCE_MS));
         if (located === LATE) slow.push(looking);
         else if (located !== undefined) return located;
       } catch (error) {
