@@ -32,10 +32,9 @@ export function readTokens(settings: Settings): readonly TokenOptions[] {
 
 /** Of what says which token it is. NSS has its database in the parameters. */
 function nameOf(token: TokenOptions): string {
-  const { backend } = token;
-  return backend === 'yubikey'
-    ? JSON.stringify([backend, token.modulePath, token.serial])
-    : JSON.stringify([backend, Object.entries(token.uri).sort(), token.libraryParameters]);
+  if (token.backend === 'yubikey') return JSON.stringify([token.modulePath, token.serial]);
+  const { uri, libraryParameters } = token;
+  return JSON.stringify([Object.entries(uri).sort(), libraryParameters]);
 }
 
 /** Keys of an entry; `uri` is the one that must be there. */
@@ -77,7 +76,7 @@ function readToken(settings: Settings, key: string, entry: unknown): TokenOption
         ...common,
         hosts: readHosts(settings, `${key}.hosts`, values.get('hosts')),
         ...readUri(settings, `${key}.uri`, text),
-        libraryParameters: readParameters(settings, `${key}.library_parameters`, values.get('library_parameters')),
+        libraryParameters: readParameters(settings, key, values),
       };
 }
 
@@ -176,7 +175,10 @@ function readDuration(settings: Settings, key: string, value: unknown): number |
 }
 
 /** What NSS calls its configuration string. Not a place for secrets, and handed to the module as it is. */
-function readParameters(settings: Settings, key: string, value: unknown): string | undefined {
+function readParameters(settings: Settings, token: string, values: Entry): string | undefined {
+  const name = 'library_parameters';
+  const key = `${token}.${name}`;
+  const value = values.get(name);
   if (value === undefined || value === null || value === '') return undefined;
   if (typeof value !== 'string') throw settings.fail(key, 'not a text', 'write the value in double quotes');
   if (value.length > MAX_PARAMETERS) throw settings.fail(key, `longer than ${MAX_PARAMETERS} characters`, 'shorten it');

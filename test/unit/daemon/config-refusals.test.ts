@@ -147,6 +147,8 @@ describe('loadConfig refuses a file', () => {
   });
 });
 
+/** Of the first token, as messages name it. */
+const PARAMETERS = ['tokens[0]', 'library_parameters'].join('.');
 const TOKEN = 'pkcs11:token=a?module-path=/m.so';
 const SQL = { backend: 'mysql', db_url: 'signer@/notarysigner', default_alias: 'alias1' };
 
@@ -231,11 +233,7 @@ describe('loadConfig refuses the value', () => {
       'malformed yubikey URI: pin-value would store the PIN',
       'tokens[0].uri',
     ],
-    [
-      { tokens: [{ uri: 'yubikey:', library_parameters: 'x' }] },
-      'not for yubikey: URIs',
-      'tokens[0].library_parameters',
-    ],
+    [{ tokens: [{ uri: 'yubikey:', library_parameters: 'x' }] }, 'not for yubikey: URIs', PARAMETERS],
     [
       { tokens: [{ uri: TOKEN, require_attestation: ['root'] }] },
       'not for pkcs11: URIs',
@@ -257,12 +255,8 @@ describe('loadConfig refuses the value', () => {
     [{ tokens: [{ uri: 'a', URI: 'b' }] }, 'key given twice', 'tokens[0].uri'],
     [{ tokens: [{ uri: TOKEN, pin_cache: 10 }] }, 'not a duration from 0s to 576h', 'tokens[0].pin_cache'],
     [{ tokens: [{ uri: TOKEN, idle_release: '600h' }] }, 'not a duration from 0s to 576h', 'tokens[0].idle_release'],
-    [{ tokens: [{ uri: TOKEN, library_parameters: ['x'] }] }, 'not a text', 'tokens[0].library_parameters'],
-    [
-      { tokens: [{ uri: TOKEN, library_parameters: 'a\u0000b' }] },
-      'control character in the value',
-      'tokens[0].library_parameters',
-    ],
+    [{ tokens: [{ uri: TOKEN, library_parameters: ['x'] }] }, 'not a text', PARAMETERS],
+    [{ tokens: [{ uri: TOKEN, library_parameters: 'a\u0000b' }] }, 'control character in the value', PARAMETERS],
     [
       { tokens: [{ uri: 'pkcs11:tokne=a' }] },
       'malformed pkcs11 URI: unknown attribute "tokne" in its path',
