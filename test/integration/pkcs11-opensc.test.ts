@@ -1,9 +1,9 @@
 /** What is special about OpenSC's module over a PIV card, beside the port's contract: conformance-pkcs11-opensc.test.ts. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { KeyInfo } from '../../src/backends/backend.ts';
 import { verifySignature } from '../../src/crypto/public-key.ts';
 import { Secret } from '../../src/crypto/secret.ts';
+import { keysOf } from '../support/backend-keys.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { MULTIARCH, type OpenToken, opener, writePinFile } from '../support/pkcs11-home.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../support/temp.ts';
@@ -42,12 +42,6 @@ afterAll(async () => {
 
 async function openWithPin() {
   return await open(TOKEN, { pinFile: await writePinFile(directory.path, FACTORY_PIN) });
-}
-
-async function keysOf(backend: Awaited<ReturnType<OpenToken>>): Promise<readonly KeyInfo[]> {
-  const keys: KeyInfo[] = [];
-  for await (const key of backend.list()) keys.push(key);
-  return keys;
 }
 
 test('keys with a certificate are found by their slot, also one that wants the PIN each time', async () => {

@@ -1,9 +1,10 @@
 /** What firmware 5.7 has more: Ed25519 and large RSA keys. The library knows them since 2.5. */
 import { generateKeyPairSync } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { KeyInfo, KeyRequest } from '../../src/backends/backend.ts';
+import type { KeyRequest } from '../../src/backends/backend.ts';
 import type { YubikeyBackend, YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
 import { verifySignature } from '../../src/crypto/public-key.ts';
+import { expectSigns, keysOf } from '../support/backend-keys.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import type { CardSettings } from '../support/virtual-yubikey/card/settings.ts';
 import { isLibrarySince } from '../support/virtual-yubikey/library.ts';
@@ -33,17 +34,6 @@ afterEach(async () => {
 async function open(options: Partial<YubikeyOptions> = {}): Promise<YubikeyBackend> {
   const pinFile = await home.pinFile(FACTORY_PIN);
   return await home.open({ serial: '12345678', pinFile, authorities: home.authorities, ...options });
-}
-
-async function keysOf(backend: YubikeyBackend): Promise<readonly KeyInfo[]> {
-  const keys: KeyInfo[] = [];
-  for await (const key of backend.list()) keys.push(key);
-  return keys;
-}
-
-async function expectSigns(backend: YubikeyBackend, { keyId }: KeyInfo): Promise<void> {
-  const signature = await backend.sign(keyId, { message }, CONTEXT);
-  expect(verifySignature(await backend.publicKey(keyId), message, signature)).toBe(true);
 }
 
 const KINDS: readonly { name: string; isNew: boolean; request: Omit<KeyRequest, 'role' | 'gun'> }[] = [

@@ -3,13 +3,13 @@ import { generateKeyPairSync } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { KeyInfo } from '../../src/backends/backend.ts';
 import type { YubikeyBackend } from '../../src/backends/yubikey/yubikey-backend.ts';
 import type { AttestationAuthorities } from '../../src/crypto/attestation-authorities.ts';
 import { certificatePem } from '../../src/crypto/certificate.ts';
 import { PrivateKey } from '../../src/crypto/private-key.ts';
 import { verifySignature } from '../../src/crypto/public-key.ts';
 import { buildSlotCertificate } from '../../src/crypto/root-certificate.ts';
+import { keysOf } from '../support/backend-keys.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { runProgram } from '../support/processes.ts';
 import { isLibrarySince } from '../support/virtual-yubikey/library.ts';
@@ -34,12 +34,6 @@ beforeEach(async () => {
 
 async function open(): Promise<YubikeyBackend> {
   return await home.open({ pinFile: await home.pinFile(FACTORY_PIN), authorities: home.authorities });
-}
-
-async function keysOf(backend: YubikeyBackend): Promise<readonly KeyInfo[]> {
-  const keys: KeyInfo[] = [];
-  for await (const key of backend.list()) keys.push(key);
-  return keys;
 }
 
 test('a new root key is made in slot 9c, signs, and tells what it is', async () => {

@@ -1,8 +1,8 @@
 /** PIV's management key: the factory's, one's own, one that the YubiKey keeps; 3DES and AES, which the library knows since 2.3. */
 import { afterEach, describe, expect, test } from 'vitest';
-import type { KeyInfo } from '../../src/backends/backend.ts';
 import type { YubikeyBackend, YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
 import { verifySignature } from '../../src/crypto/public-key.ts';
+import { keysOf } from '../support/backend-keys.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { type PinPerson, pinPerson } from '../support/pin-person.ts';
 import { runProgram } from '../support/processes.ts';
@@ -31,12 +31,6 @@ const card = () => home.yubikeys.card();
 
 async function open(options: Partial<YubikeyOptions> = {}): Promise<YubikeyBackend> {
   return await home.open({ serial: '12345678', authorities: home.authorities, ...options });
-}
-
-async function keysOf(backend: YubikeyBackend): Promise<readonly KeyInfo[]> {
-  const keys: KeyInfo[] = [];
-  for await (const key of backend.list()) keys.push(key);
-  return keys;
 }
 
 const make = (backend: YubikeyBackend, slot: string, context = CONTEXT) =>

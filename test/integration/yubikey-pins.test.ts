@@ -3,10 +3,9 @@ import { generateKeyPairSync } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { KeyInfo } from '../../src/backends/backend.ts';
 import type { YubikeyBackend, YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
-import { verifySignature } from '../../src/crypto/public-key.ts';
 import { Secret } from '../../src/crypto/secret.ts';
+import { expectSigns, keyIn } from '../support/backend-keys.ts';
 import { waitFor } from '../support/conditions.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { type PinPerson, pinPerson } from '../support/pin-person.ts';
@@ -38,16 +37,6 @@ const card = () => home.yubikeys.card();
 
 async function open(options: Partial<YubikeyOptions> = {}): Promise<YubikeyBackend> {
   return await home.open({ serial: '12345678', stateDirectory: join(home.directory, 'state'), ...options });
-}
-
-async function keyIn(backend: YubikeyBackend, slot: string): Promise<KeyInfo> {
-  for await (const key of backend.list()) if (key.device?.slot === slot) return key;
-  throw new Error(`no key in ${slot}`);
-}
-
-async function expectSigns(backend: YubikeyBackend, { keyId }: KeyInfo, context = CONTEXT): Promise<void> {
-  const signature = await backend.sign(keyId, { message }, context);
-  expect(verifySignature(await backend.publicKey(keyId), message, signature)).toBe(true);
 }
 
 async function tries(): Promise<{ readonly attempts: number; readonly failures: number }> {

@@ -1,9 +1,8 @@
 /** YubiKeys that come and go: nothing is lost, nothing is mistaken, and nobody has to restart anything. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { KeyInfo } from '../../src/backends/backend.ts';
 import type { YubikeyBackend } from '../../src/backends/yubikey/yubikey-backend.ts';
-import { verifySignature } from '../../src/crypto/public-key.ts';
+import { expectSigns, keyIn, keysOf } from '../support/backend-keys.ts';
 import { waitFor } from '../support/conditions.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { pinPerson } from '../support/pin-person.ts';
@@ -46,23 +45,6 @@ afterEach(async () => {
 
 async function open(serial: number, withPin = true): Promise<YubikeyBackend> {
   return await home.open({ serial: String(serial), pinFile: withPin ? await home.pinFile(FACTORY_PIN) : undefined });
-}
-
-async function keysOf(backend: YubikeyBackend): Promise<readonly KeyInfo[]> {
-  const keys: KeyInfo[] = [];
-  for await (const key of backend.list()) keys.push(key);
-  return keys;
-}
-
-async function keyIn(backend: YubikeyBackend, slot: string): Promise<KeyInfo> {
-  const key = (await keysOf(backend)).find(({ device }) => device?.slot === slot);
-  if (key === undefined) throw new Error(`no key in ${slot}`);
-  return key;
-}
-
-async function expectSigns(backend: YubikeyBackend, { keyId }: KeyInfo, context = CONTEXT): Promise<void> {
-  const signature = await backend.sign(keyId, { message }, context);
-  expect(verifySignature(await backend.publicKey(keyId), message, signature)).toBe(true);
 }
 
 test('two YubiKeys at once are told apart by their serial numbers', async () => {

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { KeyInfo } from '../../src/backends/backend.ts';
 import type { YubikeyBackend, YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
-import { verifySignature } from '../../src/crypto/public-key.ts';
 import { Secret } from '../../src/crypto/secret.ts';
+import { expectSigns, keyIn } from '../support/backend-keys.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { type PinPerson, pinPerson } from '../support/pin-person.ts';
 import { runProgram } from '../support/processes.ts';
@@ -46,17 +46,6 @@ async function keysOf(backend: YubikeyBackend): Promise<Readonly<Record<string, 
   const keys: Record<string, KeyInfo> = {};
   for await (const key of backend.list()) keys[key.device?.slot ?? ''] = key;
   return keys;
-}
-
-async function keyIn(backend: YubikeyBackend, slot: string): Promise<KeyInfo> {
-  const key = (await keysOf(backend))[slot];
-  if (key === undefined) throw new Error(`no key in ${slot}`);
-  return key;
-}
-
-async function expectSigns(backend: YubikeyBackend, { keyId }: KeyInfo, context = CONTEXT): Promise<void> {
-  const signature = await backend.sign(keyId, { message }, context);
-  expect(verifySignature(await backend.publicKey(keyId), message, signature)).toBe(true);
 }
 
 /** Somebody who types slowly: meanwhile another program uses the card. */

@@ -4,9 +4,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { KeyInfo, PinQuestion, SignContext } from '../../src/backends/backend.ts';
 import { MemoryBackend } from '../../src/backends/memory/memory-backend.ts';
 import type { YubikeyBackend, YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
-import { verifySignature } from '../../src/crypto/public-key.ts';
 import { Secret } from '../../src/crypto/secret.ts';
 import { Keyring } from '../../src/keyring/keyring.ts';
+import { expectSigns, keyIn, keysOf } from '../support/backend-keys.ts';
 import { waitFor } from '../support/conditions.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { pinPerson } from '../support/pin-person.ts';
@@ -67,23 +67,6 @@ function newKey(): Buffer {
     publicKeyEncoding: { format: 'der', type: 'spki' },
     privateKeyEncoding: { format: 'der', type: 'pkcs8' },
   }).privateKey;
-}
-
-async function keysOf(backend: YubikeyBackend): Promise<readonly KeyInfo[]> {
-  const keys: KeyInfo[] = [];
-  for await (const key of backend.list()) keys.push(key);
-  return keys;
-}
-
-async function keyIn(backend: YubikeyBackend, slot: string): Promise<KeyInfo> {
-  const key = (await keysOf(backend)).find(({ device }) => device?.slot === slot);
-  if (key === undefined) throw new Error(`no key in ${slot}`);
-  return key;
-}
-
-async function expectSigns(backend: YubikeyBackend, { keyId }: KeyInfo, context: SignContext): Promise<void> {
-  const signature = await backend.sign(keyId, { message }, context);
-  expect(verifySignature(await backend.publicKey(keyId), message, signature)).toBe(true);
 }
 
 async function swap(): Promise<void> {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { SignContext } from '../../src/backends/backend.ts';
 import type { YubikeyBackend, YubikeyOptions } from '../../src/backends/yubikey/yubikey-backend.ts';
-import { verifySignature } from '../../src/crypto/public-key.ts';
+import { expectSigns, keyIn } from '../support/backend-keys.ts';
 import { pinPerson } from '../support/pin-person.ts';
 import { resetCard, selectApplication } from '../support/virtual-yubikey/sharing-program.ts';
 import { FACTORY_PIN, type YubikeyHome, yubikeyHome } from '../support/yubikey-home.ts';
@@ -15,7 +15,6 @@ const SERIALS = [1001, 1002] as const;
 const ROUNDS = 6;
 /** Looks take place meanwhile, one each second. */
 const PAUSE_MS = 500;
-const message = Buffer.from('what is signed');
 
 let home: YubikeyHome;
 
@@ -33,21 +32,14 @@ function openBoth(options: Partial<YubikeyOptions>): Promise<YubikeyBackend[]> {
   return Promise.all(SERIALS.map((serial) => home.open({ serial: `${serial}`, stateDirectory, ...options })));
 }
 
-async function expectSigns(backend: YubikeyBackend, context: SignContext): Promise<void> {
-  for await (const { keyId } of backend.list()) {
-    const signature = await backend.sign(keyId, { message }, context);
-    expect(verifySignature(await backend.publicKey(keyId), message, signature)).toBe(true);
-  }
-}
-
 /** @returns What the cards counted of PINs that were refused. */
 async function signInTurn(backends: readonly YubikeyBackend[], context: SignContext): Promise<readonly number[]> {
-  for (const backend of backends) await expectSigns(backend, context);
+  for (const backend of backends) await expectSigns(backend, await keyIn(backend, '9a'), context);
   await selectApplication(home.yubikeys, 'oath');
   await resetCard(home.yubikeys);
   for (let round = 0; round < ROUNDS; round++) {
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-    for (const backend of backends) await expectSigns(backend, context);
+    for (const backend of backends) await expectSigns(backend, await keyIn(backend, '9a'), context);
   }
   return Promise.all(SERIALS.map(async (_, index) => (await home.yubikeys.card(index).statistics()).pin.failures));
 }

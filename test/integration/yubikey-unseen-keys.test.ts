@@ -7,7 +7,7 @@ import type { KeyInfo } from '../../src/backends/backend.ts';
 import type { DeviceRequest } from '../../src/backends/token-facts.ts';
 import { hasKey } from '../../src/backends/yubikey/slot-key.ts';
 import type { YubikeyBackend } from '../../src/backends/yubikey/yubikey-backend.ts';
-import { verifySignature } from '../../src/crypto/public-key.ts';
+import { expectSigns } from '../support/backend-keys.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { pinPerson } from '../support/pin-person.ts';
 import type { CardSettings, PresetKey } from '../support/virtual-yubikey/card/settings.ts';
@@ -49,11 +49,6 @@ const importKey = (backend: YubikeyBackend, device: DeviceRequest = {}) => {
   const pkcs8 = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export(PKCS8);
   return backend.importer.import(pkcs8, { ...OWNER, device }, CONTEXT);
 };
-
-async function expectSigns(backend: YubikeyBackend, { keyId }: KeyInfo): Promise<void> {
-  const signature = await backend.sign(keyId, { message }, CONTEXT);
-  expect(verifySignature(await backend.publicKey(keyId), message, signature)).toBe(true);
-}
 
 const keysOnCard = async () => (await home.yubikeys.card().status()).keys;
 
