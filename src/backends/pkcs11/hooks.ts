@@ -1,8 +1,8 @@
 /** What a backend for one kind of device adds to the one for any PKCS#11 token. */
 import type { Secret } from '../../crypto/secret.ts';
 import type { ImportRequest, KeyInfo, KeyRequest } from '../backend.ts';
+import type { BoundContext } from '../same-token.ts';
 import type { ExtraAttribute, KeyFacts } from './host-protocol.ts';
-import type { BoundContext } from './same-token.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
 import type { TokenLogin } from './token-login.ts';
 

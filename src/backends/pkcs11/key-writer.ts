@@ -15,6 +15,7 @@ import type {
   SignContext,
 } from '../backend.ts';
 import { throwIfCancelled } from '../cancellation.ts';
+import { type BoundContext, boundTo } from '../same-token.ts';
 import type { WhichToken } from '../token-facts.ts';
 import { joinParts } from './blob-parts.ts';
 import { certificateParts } from './certificate-parts.ts';
@@ -25,7 +26,6 @@ import type { KeyIndex, KeyRecord } from './key-index.ts';
 import { algorithmsOf, canMake, canSign, kindOf } from './key-kinds.ts';
 import { formatLabel } from './label.ts';
 import { encodePublicKey } from './public-object.ts';
-import { type BoundContext, boundTo } from './same-token.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
 import type { TokenLogin } from './token-login.ts';
 

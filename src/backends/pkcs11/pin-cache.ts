@@ -1,6 +1,6 @@
 import type { Secret } from '../../crypto/secret.ts';
+import { isSameToken } from '../same-token.ts';
 import type { WhichToken } from '../token-facts.ts';
-import { isSameToken } from './same-token.ts';
 
 /** The PIN that a person gave for a token, for as long as was configured. */
 export class PinCache {

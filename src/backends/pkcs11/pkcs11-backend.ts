@@ -25,6 +25,7 @@ import type {
 } from '../backend.ts';
 import { throwIfCancelled, unlessAborted } from '../cancellation.ts';
 import { LATE, orLate } from '../deadline.ts';
+import { type BoundContext, boundTo, requireSameToken } from '../same-token.ts';
 import { readPrivateSecret } from '../secret-file.ts';
 import type { WhichToken } from '../token-facts.ts';
 import type { TokenHooks } from './hooks.ts';
@@ -33,7 +34,6 @@ import { IdleTimer } from './idle-timer.ts';
 import { KeyIndex, type KeyRecord } from './key-index.ts';
 import { KeyWriter } from './key-writer.ts';
 import { settle } from './pin-outcome.ts';
-import { type BoundContext, boundTo, requireSameToken } from './same-token.ts';
 import { isValidSignature, type PreparedInput, prepareInput } from './signing.ts';
 import { type AttachedToken, TokenConnection, type TokenConnectionOptions } from './token-connection.ts';
 import { TokenLogin, type TokenLoginOptions } from './token-login.ts';

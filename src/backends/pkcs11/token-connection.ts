@@ -5,6 +5,7 @@
 
 import { basename } from 'node:path';
 import { SignetError } from '../../errors.ts';
+import { anotherToken, type BoundContext, isSameToken, requireSameToken } from '../same-token.ts';
 import { SingleFlight } from '../single-flight.ts';
 import type { WhichToken } from '../token-facts.ts';
 import { CKF_TOKEN } from './constants.ts';
@@ -15,7 +16,6 @@ import type { TokenHooks } from './hooks.ts';
 import { ANSWERS, type AttachedFacts, type HostRequest, type TokenFacts, type TokenState } from './host-protocol.ts';
 import type { HostAnswer, RequestOptions } from './host-request.ts';
 import { type ModuleFacts, type ModuleProfile, profileOf } from './profile.ts';
-import { anotherToken, type BoundContext, isSameToken, requireSameToken } from './same-token.ts';
 import { TokenHost, type TokenHostOptions } from './token-host.ts';
 import { TokenRequests } from './token-requests.ts';
 import { formatPkcs11Uri, type Pkcs11Uri } from './uri.ts';

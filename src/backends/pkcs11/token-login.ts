@@ -9,6 +9,7 @@ import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { Interaction, KeyInfo, SignContext } from '../backend.ts';
 import { cancelled, unlessAborted } from '../cancellation.ts';
+import type { BoundContext } from '../same-token.ts';
 import { SingleFlight } from '../single-flight.ts';
 import type { TokenIdentity, WhichToken } from '../token-facts.ts';
 import type { TokenHooks } from './hooks.ts';
@@ -18,7 +19,6 @@ import { PinMemory } from './pin-memory.ts';
 import { canBeAsked, isAboutPin, NO_OUTCOME, NoPin, type OperationPin, settle } from './pin-outcome.ts';
 import { type PinSourceOptions, pinSourcesOf } from './pin-source.ts';
 import { isLastTry, isLocked, lastTryLeft, PinTries, pinLocked, stateOf } from './pin-tries.ts';
-import type { BoundContext } from './same-token.ts';
 import { type AttachedToken, isOpen, type TokenConnection } from './token-connection.ts';
 
 export interface TokenLoginOptions extends PinSourceOptions {

@@ -2,13 +2,13 @@
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { SignContext, TokenManager } from '../backend.ts';
+import { requireSameToken } from '../same-token.ts';
 import type { TokenDescription, TokenSecret, TokenStatus, WhichToken } from '../token-facts.ts';
 import { joinParts } from './blob-parts.ts';
 import { CKF_TOKEN } from './constants.ts';
 import { ANSWERS } from './host-protocol.ts';
 import { stateOf } from './pin-tries.ts';
 import { GENERIC } from './profile.ts';
-import { requireSameToken } from './same-token.ts';
 import type { AttachedToken, TokenConnection } from './token-connection.ts';
 import type { TokenLogin } from './token-login.ts';
 

@@ -3,6 +3,7 @@
  * room, and leaves when its caller has gone or its deadline has passed.
  */
 import { SignetError } from '../../errors.ts';
+import { anotherToken, isSameToken } from '../same-token.ts';
 import type { WhichToken } from '../token-facts.ts';
 import { FairQueue, type QueueBounds } from './fair-queue.ts';
 import type { HostRequest } from './host-protocol.ts';
@@ -13,7 +14,6 @@ import {
   type RequestOptions,
   type RequestOwner,
 } from './host-request.ts';
-import { anotherToken, isSameToken } from './same-token.ts';
 
 /** More callers than these on one token would only time out. */
 const BOUNDS: QueueBounds = {

@@ -6,7 +6,7 @@ import { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { ANSWERS } from '../pkcs11/host-protocol.ts';
-import type { BoundContext } from '../pkcs11/same-token.ts';
+import type { BoundContext } from '../same-token.ts';
 import { readPrivateSecret } from '../secret-file.ts';
 import { libraryWarnings } from './library.ts';
 import { readProtectedKey } from './protected-management-key.ts';

@@ -3,7 +3,7 @@ import { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { settle } from '../pkcs11/pin-outcome.ts';
-import type { BoundContext } from '../pkcs11/same-token.ts';
+import type { BoundContext } from '../same-token.ts';
 import { readObjectWithTool } from './piv-tool.ts';
 import { findValue } from './short-tlv.ts';
 

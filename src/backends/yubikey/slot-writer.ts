@@ -23,7 +23,7 @@ import { kindOf } from '../pkcs11/key-kinds.ts';
 import { checkTakes } from '../pkcs11/key-writer.ts';
 import type { Owner } from '../pkcs11/label.ts';
 import type { Pkcs11Backend } from '../pkcs11/pkcs11-backend.ts';
-import { type BoundContext, boundTo } from '../pkcs11/same-token.ts';
+import { type BoundContext, boundTo } from '../same-token.ts';
 import type { KeyDescriptions } from './key-description.ts';
 import { type ManagementKeyOptions, obtainManagementKey } from './management-key.ts';
 import { generateWithTool, importWithTool, type ToolPlace } from './piv-tool.ts';

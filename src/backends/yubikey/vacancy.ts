@@ -14,7 +14,7 @@ import { certificateParts } from '../pkcs11/certificate-parts.ts';
 import type { TokenAccess } from '../pkcs11/hooks.ts';
 import { ANSWERS } from '../pkcs11/host-protocol.ts';
 import { encodePublicKey } from '../pkcs11/public-object.ts';
-import type { BoundContext } from '../pkcs11/same-token.ts';
+import type { BoundContext } from '../same-token.ts';
 import { ckaIdOfSlot, type PivSlot } from './piv-slots.ts';
 import { buildVacancyCertificate } from './slot-certificate.ts';
 

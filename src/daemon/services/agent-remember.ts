@@ -1,6 +1,6 @@
 /** Secrets that a person wants kept in the operating system's keyring, and no longer. */
 import type { KeyBackend } from '../../backends/backend.ts';
-import { requireSameToken } from '../../backends/pkcs11/same-token.ts';
+import { requireSameToken } from '../../backends/same-token.ts';
 import { type KeyId, parseKeyId } from '../../crypto/key-id.ts';
 import type { Secret } from '../../crypto/secret.ts';
 import { SignetError } from '../../errors.ts';

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { SignContext } from '../../../src/backends/backend.ts';
 import { throwIfCancelled } from '../../../src/backends/cancellation.ts';
 import { derivedContext } from '../../../src/backends/derived-context.ts';
-import { boundTo } from '../../../src/backends/pkcs11/same-token.ts';
+import { boundTo } from '../../../src/backends/same-token.ts';
 import { withInteraction } from '../../../src/backends/yubikey/with-interaction.ts';
 import { CallContext } from '../../../src/daemon/calls.ts';
 import { NOBODY } from '../../support/interaction.ts';

@@ -2,10 +2,10 @@
  * Which token an operation began with. Tokens are swapped while people look for a PIN: what began with one ends with it or
  * fails, and nothing that was meant for one, a PIN or a new key, reaches another that is in its place by then.
  */
-import { SignetError } from '../../errors.ts';
-import type { SignContext } from '../backend.ts';
-import { derivedContext } from '../derived-context.ts';
-import type { WhichToken } from '../token-facts.ts';
+import { SignetError } from '../errors.ts';
+import type { SignContext } from './backend.ts';
+import { derivedContext } from './derived-context.ts';
+import type { WhichToken } from './token-facts.ts';
 
 /** A call that is about one token. */
 export type BoundContext = SignContext & { readonly token: WhichToken };
